@@ -1,0 +1,61 @@
+//! A dispatch: one fact meant for one pixel, Meta's event frozen as the very bytes that will be sent.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    envelope::{Kind, Position},
+    fact::record,
+    id::{FunnelId, PixelId, WorkspaceId},
+    time::Time,
+};
+
+record! {
+    /// One fact meant for one pixel. Key of the topic: the pixel. Revision 2 carries a server leg's better data for the same
+    /// delivery; the sink, which alone knows what was sent, decides whether it still takes the place of revision 1.
+    Dispatch {
+        /// Meta's id of the pixel.
+        pub pixel_id: PixelId,
+        /// The event's name at Meta.
+        pub event_name: String,
+        /// The event's id at Meta.
+        pub event_id: String,
+        /// With the pixel, the key of the delivery.
+        pub dedup_key: String,
+        /// 1, or 2 when a server leg joined a browser purchase.
+        pub revision: u32,
+        /// Not to be sent earlier: a browser purchase may wait for its server leg.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub not_before: Option<Time>,
+        /// Meta's event as it will be sent; null if it must not be sent (then `withheld` says why).
+        #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+        pub payload: Option<Box<RawValue>>,
+        /// Why there is no payload.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub withheld: Option<Withheld>,
+    }
+}
+
+/// Why a dispatch carries no payload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum Withheld {
+    /// The person declined or withdrew consent: the delivery ends cancelled.
+    NoConsent,
+    /// Our own check found what Meta would refuse: the delivery ends rejected.
+    Invalid {
+        /// A stable word for the rule.
+        code: String,
+        /// The rule in words a marketer understands.
+        message: String,
+    },
+}
+
+impl Dispatch {
+    /// When Meta stops accepting it: seven days after it happened.
+    pub fn deadline(&self) -> Time {
+        self.occurred_at.plus_micros(7 * crate::time::DAY_US)
+    }
+}

@@ -1,0 +1,1 @@
+//! A fact in Meta's words.

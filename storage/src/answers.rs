@@ -1,0 +1,62 @@
+//! The way of verdicts from the judge to the door that asked. Embedded: in memory, because both live in one process.
+
+use std::{collections::HashMap, sync::{Arc, Mutex}};
+
+use schemas::verdict::{Answer, Verdict};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+/// Doors wait here by raw id; the judge answers here. Cheap to clone. Bounded by the doors' connections: each waits for one answer at
+/// a time and takes its place away when it stops waiting.
+#[derive(Clone, Default)]
+pub struct Answers {
+    waiting: Arc<Mutex<HashMap<Uuid, oneshot::Sender<Verdict>>>>,
+}
+
+/// A door's place in the queue; dropping it gives the place up.
+pub struct Waiter {
+    answers: Answers,
+    raw_id: Uuid,
+    receiver: oneshot::Receiver<Verdict>,
+}
+
+impl Answers {
+    /// The partition of verdicts that this process reads, stamped into raw as `reply_to`.
+    pub fn partition(&self) -> u32 {
+        0
+    }
+
+    /// Takes a place. Call it before the raw event is appended, so that no answer is missed.
+    pub fn expect(&self, raw_id: Uuid) -> Waiter {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(raw_id, sender);
+        Waiter { answers: self.clone(), raw_id, receiver }
+    }
+
+    /// Gives answers out; one that nobody waits for is dropped.
+    pub fn give(&self, answers: impl IntoIterator<Item = Answer>) {
+        let mut waiting = self.lock();
+        for answer in answers {
+            if let Some(sender) = waiting.remove(&answer.raw_id) {
+                let _ = sender.send(answer.verdict); // the door may have stopped waiting this instant
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, oneshot::Sender<Verdict>>> {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner) // a map insert leaves no half-made state behind
+    }
+}
+
+impl Waiter {
+    /// The verdict. `None` if it can no longer come.
+    pub async fn verdict(&mut self) -> Option<Verdict> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.answers.lock().remove(&self.raw_id);
+    }
+}

@@ -1,0 +1,180 @@
+//! The memory: append durably; make a step true all at once.
+//!
+//! Two promises, whatever the engine:
+//!
+//! 1. [`Appender::append`] answers only after the records would survive `kill -9` and power loss.
+//! 2. [`Storage::commit`] makes a [`Step`] (rows, records, consumed offsets) true all at once or not at all, and answers only
+//!    after it would survive.
+//!
+//! Rooms see these types and never an engine's. The engine is one of a closed list.
+
+mod answers;
+mod embedded;
+mod engine;
+mod ledger;
+mod log;
+mod metrics;
+mod partitioner;
+mod step;
+
+use std::path::PathBuf;
+
+pub use answers::{Answers, Waiter};
+pub use ledger::{Deliveries, Facts, Page, Readings};
+pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
+pub use metrics::Metrics;
+pub use step::{CommitError, Consumed, Record, Step};
+
+use engine::Engine;
+use schemas::topic::{Group, Topic};
+
+/// What the embedded engine needs to open.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data folder. One process at a time.
+    pub data: PathBuf,
+    /// Partitions of each topic that is not single; fixed when the folder is made.
+    pub partitions: u32,
+    /// Under this many free bytes on the volume, appends are refused as [`AppendError::Full`] before anything fails.
+    pub free_bytes_min: u64,
+    /// Bytes of records that may wait for the commit thread; beyond it appends wait.
+    pub queue_bytes_max: usize,
+    /// Tests only: the step of the way at which the process stands still for ever, to be killed there
+    /// (`append.after`, `judge.before`, `judge.after`, `intent.before`, `intent.after`, `outcome.before`, `outcome.after`).
+    pub pause_at: Option<String>,
+    /// Tests only: the sync after that many successful ones fails as a disk would.
+    pub fail_sync_after: Option<u64>,
+}
+
+/// Why a store does not open: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("the data folder {0} is in use by another process; stop it, or give another folder with --data")]
+    Locked(PathBuf),
+    /// The number of partitions cannot be changed.
+    #[error(
+        "the data folder {folder} was made with {made} partitions and the settings say {asked}; \
+         set storage.partitions = {made}, or start with an empty folder"
+    )]
+    Partitions {
+        /// The folder.
+        folder: PathBuf,
+        /// As it was made.
+        made: u32,
+        /// As the settings say.
+        asked: u32,
+    },
+    /// The log ends before what a consumer has committed: it went back.
+    #[error(
+        "partition {partition} of {topic} ends at {end}, before the committed offset {committed}: the log went back. \
+         Restore the data folder as a whole, or start with an empty one"
+    )]
+    WentBack {
+        /// The topic.
+        topic: &'static str,
+        /// The partition.
+        partition: u32,
+        /// Its end.
+        end: u64,
+        /// What was committed.
+        committed: u64,
+    },
+    /// The engine says no.
+    #[error("the data folder {folder} does not open: {cause}")]
+    Engine {
+        /// The folder.
+        folder: PathBuf,
+        /// The engine's reason.
+        cause: String,
+    },
+}
+
+/// A handle to log and ledger. Cheap to clone; each room is handed only the part it needs.
+#[derive(Clone)]
+pub struct Storage {
+    engine: Engine,
+}
+
+impl Storage {
+    /// Opens the embedded engine, making the folder if it is new. Blocks while old journals are read.
+    pub fn open_embedded(config: &Config) -> Result<Self, OpenError> {
+        Ok(Self { engine: Engine::Embedded(embedded::Embedded::open(config)?) })
+    }
+
+    /// How many partitions a topic has.
+    pub fn partitions(&self, topic: Topic) -> u32 {
+        self.engine.partitions(topic)
+    }
+
+    /// The topic's generation: 0, and one more each time it was made anew.
+    pub fn generation(&self, topic: Topic) -> u32 {
+        self.engine.generation(topic)
+    }
+
+    /// The partition that a key belongs to (`murmur2`, as Java, Flink and ksqlDB place it).
+    pub fn partition_of(&self, topic: Topic, key: &[u8]) -> u32 {
+        partitioner::partition(key, self.partitions(topic))
+    }
+
+    /// Appends to the log, outside any step.
+    pub fn appender(&self) -> Appender {
+        Appender::new(self.engine.clone())
+    }
+
+    /// Reads one partition from an offset on; from the first record kept if that one is gone.
+    pub fn reader(&self, topic: Topic, partition: u32, from: u64) -> Reader {
+        Reader::new(self.engine.clone(), topic, partition, from)
+    }
+
+    /// What a group has committed for a partition of its topic.
+    pub async fn committed(&self, group: Group, partition: u32) -> Result<Committed, ReadError> {
+        self.engine.committed(group, partition).await
+    }
+
+    /// The offset of the first record kept, and the one after the last.
+    pub async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), ReadError> {
+        self.engine.bounds(topic, partition).await
+    }
+
+    /// Makes a step true all at once. Answers the positions of its records, in their order.
+    pub async fn commit(&self, step: Step) -> Result<Vec<schemas::envelope::Position>, CommitError> {
+        self.engine.commit(step).await
+    }
+
+    /// The judge's tables.
+    pub fn facts(&self) -> Facts {
+        Facts::new(self.engine.clone())
+    }
+
+    /// The sink's tables.
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries::new(self.engine.clone())
+    }
+
+    /// What people may look at; nothing can be written through it.
+    pub fn readings(&self) -> Readings {
+        Readings::new(self.engine.clone())
+    }
+
+    /// The way of verdicts from the judge to the door that asked.
+    pub fn answers(&self) -> Answers {
+        self.engine.answers()
+    }
+
+    /// This room's metrics, to be registered by the house.
+    pub fn metrics(&self) -> &Metrics {
+        self.engine.metrics()
+    }
+
+    /// Resolves when the engine can no longer keep its promises (a sync failed): the process must end at once, non-zero, because
+    /// what the kernel dropped cannot be synced again.
+    pub async fn failed(&self) -> String {
+        self.engine.failed().await
+    }
+
+    /// Syncs and closes. Handles that are still held then answer errors.
+    pub async fn close(&self) {
+        self.engine.close().await;
+    }
+}
