@@ -43,10 +43,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A field's value; `None` if it is absent or null.
+    pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
+        (value.get() != "null").then_some(*value)
+    }
+
     /// The text of a field's value; `None` if it is absent or null.
     pub fn get(&self, name: &str) -> Option<&'a str> {
-        let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
-        (value.get() != "null").then(|| value.get())
+        self.raw(name).map(RawValue::get)
     }
 }
 

@@ -31,3 +31,4 @@ pub mod time;
 pub mod topic;
 pub mod verdict;
 pub mod webhook;
+pub mod world;

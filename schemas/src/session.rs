@@ -1,1 +1,337 @@
-//! The browser's batch.
+//! The browser's batch, as `session.js` posts it. Door and judge read each event by the same function, so they cannot disagree.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    fact::Context,
+    id::{FunnelId, VisitorId},
+    json::{self, Fields, FieldsError},
+    key::{self, DedupKey},
+    money::{Currency, CurrencyError, Money},
+    order::OrderId,
+    person::ClearPerson,
+    raw::Consent,
+    time::Time,
+    verdict::Refusal,
+};
+
+/// Largest body in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Most events in a batch.
+pub const EVENTS_MAX: usize = 50;
+/// Longest event name in characters. Meta gives no limit; 50 is often quoted for custom names.
+pub const NAME_CHARS_MAX: usize = 50;
+/// Longest event id in bytes.
+pub const EVENT_ID_BYTES_MAX: usize = 200;
+/// Largest `props` of an event in bytes: the webhook's limit, so that both doors agree.
+pub const PROPS_BYTES_MAX: usize = 10_240;
+
+/// One request of the script. Events stay text until each is read by itself: a bad one must not harm its neighbours.
+#[derive(Debug, Deserialize)]
+pub struct Batch<'a> {
+    /// The funnel's public id.
+    #[serde(borrow)]
+    pub fid: Cow<'a, str>,
+    /// The browser's clock when it sent the batch, ms.
+    #[serde(default)]
+    pub sent_at: Option<f64>,
+    /// `{"url","referrer","title"}`.
+    #[serde(borrow, default)]
+    pub page: Option<&'a RawValue>,
+    /// `{"fbp","fbc"}`.
+    #[serde(borrow, default)]
+    pub ids: Option<&'a RawValue>,
+    /// The visitor's consent; absent means the site needs none.
+    #[serde(default)]
+    pub consent: Option<Consent>,
+    /// What the page knows of the person.
+    #[serde(borrow, default)]
+    pub person: Option<&'a RawValue>,
+    /// First and last touch.
+    #[serde(borrow, default)]
+    pub attribution: Option<&'a RawValue>,
+    /// The events.
+    #[serde(borrow)]
+    pub events: Vec<&'a RawValue>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads a body.
+    pub fn parse(body: &'a str) -> Result<Self, Refusal> {
+        let batch: Self = serde_json::from_str(body).map_err(|error| {
+            let code = if error.is_data() { "invalid_batch" } else { "invalid_json" };
+            Refusal::whole(code, format!("the body is not a batch of events: {error}"))
+        })?;
+        if batch.events.len() > EVENTS_MAX {
+            return Err(Refusal::of("too_many_events", "events", format!("at most {EVENTS_MAX} events in a batch")));
+        }
+        Ok(batch)
+    }
+}
+
+/// What an event of the script is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Who the visitor is.
+    Identify,
+    /// What the visitor did.
+    Track,
+}
+
+/// The name under which an `identify` stands in dedup keys and in the events topic.
+pub const IDENTIFY: &str = "identify";
+
+/// One event of a batch, checked.
+#[derive(Debug)]
+pub struct Event<'a> {
+    /// What it is.
+    pub kind: EventKind,
+    /// Its name; `identify` for an identify.
+    pub name: Cow<'a, str>,
+    /// The visitor under which the script made it.
+    pub visitor_id: VisitorId,
+    /// The id that pixel and server share: the order's, or the script's own.
+    pub event_id: Cow<'a, str>,
+    /// The browser's clock when it happened, ms.
+    pub at: Option<f64>,
+    /// Its properties, as they came.
+    pub props: Option<&'a RawValue>,
+    /// The order, on a Purchase or Lead that names one.
+    pub order_id: Option<OrderId>,
+    /// What was accepted with a remark.
+    pub warnings: Vec<&'static str>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads one event of a batch that was sent to `funnel`.
+    pub fn parse(json: &'a str, funnel: &FunnelId) -> Result<Self, Refusal> {
+        let fields = Fields::parse(json).map_err(|error| match error {
+            FieldsError::Duplicate(_) => Refusal::whole("duplicate_key", "a key is given more than once in an event"),
+            FieldsError::NotAnObject | FieldsError::NotJson(_) => Refusal::whole("invalid_event", "an event must be an object"),
+        })?;
+        let text = |name: &'static str| fields.get(name).and_then(json::string);
+        let kind = match text("type").as_deref() {
+            Some("track") => EventKind::Track,
+            Some("identify") => EventKind::Identify,
+            _ => return Err(Refusal::of("invalid_type", "type", "type must be \"track\" or \"identify\"")),
+        };
+        let name = match kind {
+            EventKind::Identify => Cow::Borrowed(IDENTIFY),
+            EventKind::Track => text("name").filter(|name| is_name(name)).ok_or_else(|| {
+                Refusal::of("invalid_name", "name", format!("name must be 1 to {NAME_CHARS_MAX} characters, none of them | or a control"))
+            })?,
+        };
+        let visitor_id = text("visitor_id").and_then(|id| VisitorId::parse(&id).ok()).ok_or_else(|| {
+            Refusal::of("invalid_visitor_id", "visitor_id", "visitor_id must be 1 to 128 visible ASCII characters without |")
+        })?;
+        let given = text("event_id").filter(|id| is_event_id(id)).ok_or_else(|| {
+            Refusal::of("invalid_event_id", "event_id", format!("event_id must be 1 to {EVENT_ID_BYTES_MAX} bytes without control characters"))
+        })?;
+        let props = match fields.raw("props") {
+            None => None,
+            Some(props) if !props.get().starts_with('{') => return Err(Refusal::of("invalid_props", "props", "props must be an object")),
+            Some(props) if props.get().len() > PROPS_BYTES_MAX => {
+                return Err(Refusal::of("payload_too_large", "props", format!("props must be at most {PROPS_BYTES_MAX} bytes")));
+            }
+            props => props,
+        };
+        let at = fields.get("at").and_then(|at| at.parse().ok());
+        let mut warnings = Vec::new();
+        let order_id = if name_is_order(kind, &name) { order_id(props, &mut warnings) } else { None };
+        let event_id = match &order_id {
+            Some(order) => {
+                let id = key::order_event_id(funnel, order);
+                if id != given {
+                    warnings.push("event_id was replaced by the order's");
+                }
+                Cow::Owned(id)
+            }
+            None if given.strip_prefix(funnel.as_str()).is_some_and(|rest| rest.starts_with(':')) => {
+                warnings.push("event_id begins with the funnel's id, which is kept for orders; it was replaced");
+                Cow::Owned(key::replaced_event_id(funnel, &visitor_id, &given))
+            }
+            None => given,
+        };
+        Ok(Self { kind, name, visitor_id, event_id, at, props, order_id, warnings })
+    }
+
+    /// The dedup key.
+    pub fn dedup_key(&self, funnel: &FunnelId) -> DedupKey {
+        match (&self.order_id, &*self.name) {
+            (Some(order), "Purchase") => DedupKey::Purchase(funnel.clone(), order.clone()),
+            (Some(order), _) => DedupKey::Lead(funnel.clone(), order.clone()),
+            (None, name) => DedupKey::Event {
+                funnel: funnel.clone(),
+                visitor: self.visitor_id.clone(),
+                name: name.into(),
+                event_id: self.event_id.as_ref().into(),
+            },
+        }
+    }
+
+    /// The value and currency of the properties. A value without currency gets the funnel's; what is no amount is left out.
+    pub fn money(&self, default: Currency) -> Option<Money> {
+        money(&Fields::parse(self.props?.get()).ok()?, default)
+    }
+}
+
+/// The value and currency of properties, as [`Event::money`] reads them.
+pub fn money(props: &Fields<'_>, default: Currency) -> Option<Money> {
+    let currency = match props.get("currency") {
+        None => default,
+        Some(json) => json::string(json).ok_or(CurrencyError::NotThreeLetters).and_then(|text| Currency::parse(&text)).ok()?,
+    };
+    let value = props.get("value")?;
+    match json::string(value) {
+        Some(text) => Money::parse_decimal(&text, currency).ok(),
+        None => Money::parse_number(value, currency).ok(),
+    }
+}
+
+/// When an event happened: reception minus the time that passed in the browser since; never after reception.
+pub fn occurred_at(received_at: Time, sent_at: Option<f64>, at: Option<f64>) -> Time {
+    let age_ms = match (sent_at, at) {
+        (Some(sent), Some(at)) if (sent - at).is_finite() => (sent - at).max(0.0),
+        _ => 0.0,
+    };
+    received_at.plus_micros(-((age_ms * 1_000.0) as i64)) // a float too large for i64 becomes its end, and `Time` holds it at 1970
+}
+
+/// The person that a page told: unknown keys are passed over, blank fields are absent, numbers are taken as text.
+pub fn person(json: Option<&RawValue>) -> ClearPerson {
+    let Some(fields) = json.and_then(|json| Fields::parse(json.get()).ok()) else { return ClearPerson::default() };
+    let text = |name: &str| {
+        let json = fields.get(name)?;
+        let text = match json.as_bytes().first() {
+            Some(b'"') => json::string(json)?,
+            Some(b'-' | b'0'..=b'9') => Cow::Borrowed(json),
+            _ => return None,
+        };
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    };
+    ClearPerson {
+        email: text("email"),
+        phone: text("phone"),
+        first_name: text("first_name"),
+        last_name: text("last_name"),
+        customer_id: text("customer_id"),
+        city: text("city"),
+        state: text("state"),
+        zip: text("zip"),
+        country: text("country"),
+        date_of_birth: text("date_of_birth"),
+        gender: text("gender"),
+    }
+}
+
+/// Where the browser was, from the batch's `page` and `ids` and what the door saw.
+pub fn context(page: Option<&RawValue>, ids: Option<&RawValue>, client_ip: Option<&str>, user_agent: Option<&str>) -> Context {
+    let field = |json: Option<&RawValue>, name: &str, bytes_max: usize| {
+        let fields = Fields::parse(json?.get()).ok()?;
+        let text = json::string(fields.get(name)?)?;
+        (!text.is_empty() && text.len() <= bytes_max).then(|| text.into_owned())
+    };
+    Context {
+        fbp: field(ids, "fbp", 200),
+        fbc: field(ids, "fbc", 700), // a click id may have 500 characters
+        client_ip: client_ip.map(str::to_owned),
+        user_agent: user_agent.map(str::to_owned),
+        url: field(page, "url", 2_048),
+        referrer: field(page, "referrer", 2_048),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(|c| c.is_control() || c == '|') && !name.trim().is_empty()
+}
+
+fn is_event_id(id: &str) -> bool {
+    (1..=EVENT_ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
+}
+
+/// On other events an `order_id` is just a property.
+fn name_is_order(kind: EventKind, name: &str) -> bool {
+    kind == EventKind::Track && matches!(name, "Purchase" | "Lead")
+}
+
+fn order_id(props: Option<&RawValue>, warnings: &mut Vec<&'static str>) -> Option<OrderId> {
+    let fields = Fields::parse(props?.get()).ok()?;
+    match OrderId::parse_json(fields.get("order_id")?) {
+        Ok(order) => order,
+        Err(_) => {
+            warnings.push("order_id is no order id (a template that was not filled in?); the event counts as one without order");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn funnel() -> FunnelId {
+        FunnelId::parse("fn_1").expect("an id")
+    }
+
+    fn event(rest: &str) -> String {
+        format!(r#"{{"type":"track","visitor_id":"v1","event_id":"e1",{rest}}}"#)
+    }
+
+    #[test]
+    fn an_event_names_itself() {
+        for (rest, key, event_id, warnings) in [
+            (r#""name":"Purchase","props":{"order_id":" A1 "}"#, "fn_1|purchase|A1", "fn_1:A1", 1),
+            (r#""name":"Lead","props":{"order_id":7}"#, "fn_1|lead|7", "fn_1:7", 1),
+            (r#""name":"Purchase","props":{"order_id":"{{id}}"}"#, "fn_1|event|v1|Purchase|e1", "e1", 1),
+            (r#""name":"Purchase","props":{"order_id":null}"#, "fn_1|event|v1|Purchase|e1", "e1", 0),
+            (r#""name":"AddToCart","props":{"order_id":"A1"}"#, "fn_1|event|v1|AddToCart|e1", "e1", 0),
+        ] {
+            let json = event(rest);
+            let event = Event::parse(&json, &funnel()).expect("it is an event");
+            assert_eq!((event.dedup_key(&funnel()).to_string().as_str(), &*event.event_id, event.warnings.len()), (key, event_id, warnings));
+        }
+    }
+
+    #[test]
+    fn an_id_that_pretends_to_be_an_orders_is_replaced_the_same_way_each_time() {
+        let json = r#"{"type":"track","name":"AddToCart","visitor_id":"v1","event_id":"fn_1:A1"}"#;
+        let (first, again) = (Event::parse(json, &funnel()).expect("an event"), Event::parse(json, &funnel()).expect("an event"));
+        assert_eq!(first.event_id, again.event_id);
+        assert!(!first.event_id.starts_with("fn_1:"));
+        assert_eq!(first.warnings.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_an_event_is_refused_with_its_field() {
+        for (json, field) in [
+            ("7", None),
+            (r#"{"type":"page"}"#, Some("type")),
+            (r#"{"type":"track","name":""}"#, Some("name")),
+            (r#"{"type":"track","name":"a|b"}"#, Some("name")),
+            (r#"{"type":"track","name":"X","visitor_id":"a b"}"#, Some("visitor_id")),
+            (r#"{"type":"track","name":"X","visitor_id":"v"}"#, Some("event_id")),
+            (r#"{"type":"track","name":"X","visitor_id":"v","event_id":"e","props":[]}"#, Some("props")),
+        ] {
+            let refusal = Event::parse(json, &funnel()).expect_err("it is refused");
+            assert_eq!(refusal.field.as_deref(), field, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_event_happened_before_it_was_received() {
+        let received = Time::from_millis(10_000);
+        for (sent, at, ms) in [
+            (Some(5_000.0), Some(4_000.0), 9_000),
+            (Some(5_000.0), Some(6_000.0), 10_000),
+            (Some(5_000.0), None, 10_000),
+            (None, Some(1.0), 10_000),
+            (Some(1e300), Some(0.0), 0),
+        ] {
+            assert_eq!(occurred_at(received, sent, at).millis(), ms, "{sent:?} {at:?}");
+        }
+    }
+}
