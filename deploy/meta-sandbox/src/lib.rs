@@ -1,6 +1,6 @@
 //! Meta in a box: a stand-in for Meta's Conversions API and for `fbevents.js`.
 //!
-//! A request travels [`server`] → `events` → `body` (one of three encodings) → `check` (Meta's rules as a table) →
+//! A request travels `server` → `events` → `body` (one of three encodings) → `check` (Meta's rules as a table) →
 //! `ledger` (what Meta would count), and on its way may meet a `fault`. A page's pixel comes in through `browser`;
 //! people and tests look and steer through `control`. What must outlive the process goes through the `journal`.
 //!
