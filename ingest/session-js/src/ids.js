@@ -23,7 +23,7 @@ export function orderId(value, warnings) {
   if (value == null) return '';
   var text = typeof value == 'string' ? value : Number.isSafeInteger(value) ? '' + value : 'NaN';
   text = text.replace(/^[ \t\n\f\r]+|[ \t\n\f\r]+$/g, '');
-  if (/^(undefined|null|NaN|\[object Object])$|{{[^]*}}/.test(text) || bytes(text) > 128) {
+  if (/^(undefined|null|nan|\[object object])$|{{[^]*}}|[\0-\x1f\x7f-\x9f]/i.test(text) || bytes(text) > 128) {
     warnings.push('order_id ignored');
     text = '';
   }
