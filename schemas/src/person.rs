@@ -7,17 +7,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use crate::secret::Sealed;
+use crate::{secret::Sealed, time::Time};
 
+mod birth;
+mod country;
 mod normalise;
+mod phone;
+mod state;
 
-pub use normalise::{Country, city, date_of_birth, email, external_id, gender, name, phone, state, zip};
+pub use birth::date_of_birth;
+pub use country::Country;
+pub use normalise::{city, email, external_id, gender, name, state, zip};
+pub use phone::phone;
 
 /// A SHA-256 digest of a normalised value: 64 lower-case hex digits on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// The digest of the empty text, which must never be sent: everybody without a value would share it.
+    const EMPTY: Self = Self([
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b,
+        0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    ]);
+
     /// The digest of a normalised, non-empty text.
     pub fn of(normalised: &str) -> Self {
         Self(Sha256::digest(normalised.as_bytes()).into())
@@ -120,6 +133,26 @@ pub struct ClearPerson {
     pub gender: Option<String>,
 }
 
+impl ClearPerson {
+    /// These fields, completed by what was told earlier. Own fields win.
+    #[must_use]
+    pub fn or(self, earlier: Self) -> Self {
+        Self {
+            email: self.email.or(earlier.email),
+            phone: self.phone.or(earlier.phone),
+            first_name: self.first_name.or(earlier.first_name),
+            last_name: self.last_name.or(earlier.last_name),
+            customer_id: self.customer_id.or(earlier.customer_id),
+            city: self.city.or(earlier.city),
+            state: self.state.or(earlier.state),
+            zip: self.zip.or(earlier.zip),
+            country: self.country.or(earlier.country),
+            date_of_birth: self.date_of_birth.or(earlier.date_of_birth),
+            gender: self.gender.or(earlier.gender),
+        }
+    }
+}
+
 impl fmt::Debug for ClearPerson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClearPerson(…)")
@@ -177,25 +210,24 @@ pub struct SealedPerson {
 }
 
 impl Person {
-    /// Digests of every field that is plausible; a field that is not is left out.
-    pub fn hashed(clear: &ClearPerson, default_country: Option<Country>) -> Self {
-        let digest = |field: &Option<String>, normalise: &dyn Fn(&str) -> Option<String>| {
-            let text = field.as_deref()?.trim();
-            Digest::parse(text).or_else(|| normalise(text).map(|normalised| Digest::of(&normalised)))
-        };
+    /// Digests of every field that is plausible; a field that is not is left out, and one that is a digest already stays.
+    ///
+    /// A phone number without a country code is read by the person's country, else by `default_country`. `now` bounds the date
+    /// of birth.
+    pub fn hashed(clear: &ClearPerson, default_country: Option<Country>, now: Time) -> Self {
         let country = clear.country.as_deref().and_then(Country::parse);
         Self {
-            email_sha256: digest(&clear.email, &email),
-            phone_sha256: digest(&clear.phone, &|text| phone(text, default_country)),
-            first_name_sha256: digest(&clear.first_name, &name),
-            last_name_sha256: digest(&clear.last_name, &name),
-            customer_id_sha256: digest(&clear.customer_id, &external_id),
-            city_sha256: digest(&clear.city, &city),
-            state_sha256: digest(&clear.state, &state),
-            zip_sha256: digest(&clear.zip, &|text| zip(text, country)),
-            country_sha256: digest(&clear.country, &|text| Country::parse(text).map(|c| c.code().to_owned())),
-            date_of_birth_sha256: digest(&clear.date_of_birth, &date_of_birth),
-            gender_sha256: digest(&clear.gender, &gender),
+            email_sha256: digest(clear.email.as_deref(), email),
+            phone_sha256: digest(clear.phone.as_deref(), |text| phone(text, country.or(default_country))),
+            first_name_sha256: digest(clear.first_name.as_deref(), name),
+            last_name_sha256: digest(clear.last_name.as_deref(), name),
+            customer_id_sha256: digest(clear.customer_id.as_deref(), external_id),
+            city_sha256: digest(clear.city.as_deref(), city),
+            state_sha256: digest(clear.state.as_deref(), state),
+            zip_sha256: digest(clear.zip.as_deref(), |text| zip(text, country)),
+            country_sha256: digest(clear.country.as_deref(), |_| country.map(|country| country.code().to_owned())),
+            date_of_birth_sha256: digest(clear.date_of_birth.as_deref(), |text| date_of_birth(text, now)),
+            gender_sha256: digest(clear.gender.as_deref(), gender),
             sealed: None,
         }
     }
@@ -222,5 +254,15 @@ impl Person {
     /// Whether nothing is known.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+/// The digest of a field, or the digest that the caller computed (64 hex digits). A caller's digest of the empty text means that
+/// it had nothing to hash.
+fn digest(field: Option<&str>, normalise: impl Fn(&str) -> Option<String>) -> Option<Digest> {
+    let text = field?.trim();
+    match Digest::parse(text) {
+        Some(digest) => (digest != Digest::EMPTY).then_some(digest),
+        None => normalise(text).map(|normalised| Digest::of(&normalised)),
     }
 }
