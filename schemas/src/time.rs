@@ -12,8 +12,8 @@ pub struct Time(i64);
 pub const SECOND_US: i64 = 1_000_000;
 /// One day in the unit of [`Time`].
 pub const DAY_US: i64 = 86_400 * SECOND_US;
-/// 9999-12-31T00:00:00Z: later moments cannot be written as RFC 3339.
-const MAX_US: i64 = 253_402_214_400 * SECOND_US;
+/// 9999-12-30T00:00:00Z: the last whole day that jiff can write in every zone of the world.
+const MAX_US: i64 = 253_402_128_000 * SECOND_US;
 
 impl Time {
     /// A moment from microseconds, held inside the years that RFC 3339 can say.
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn moments_outside_the_calendar_are_held_at_its_ends() {
-        assert_eq!(Time::from_millis(i64::MAX).day(), "9999-12-31");
+        assert_eq!(Time::from_millis(i64::MAX).day(), "9999-12-30");
         assert_eq!(Time::from_micros(-5).micros(), 0);
     }
 }
