@@ -11,6 +11,7 @@
 //!
 //! Nothing here does I/O, reads a clock or awaits: time, ids and randomness arrive as arguments.
 
+pub mod dead;
 pub mod delivery;
 pub mod directory;
 pub mod dispatch;

@@ -1,0 +1,48 @@
+//! The deed: actions become one step, and answers that leave when it is true.
+
+use bytes::Bytes;
+use schemas::{row::Row, time::Time, topic::Topic, verdict::Answer};
+use serde::Serialize;
+use storage::{Record, Step};
+
+use crate::action::Action;
+
+/// Adds the effects of one record to the step. Answers are collected: they may leave only after the step is true.
+pub fn act(actions: Vec<Action>, at: Time, step: &mut Step, answers: &mut Vec<Answer>) {
+    for action in actions {
+        match action {
+            Action::Remember { key, leg, cell } => step.rows.push(Row::Seen { key, leg, cell: *cell }),
+            Action::RecordPurchase(purchase) => {
+                let key =
+                    format!("{}|{}", purchase.funnel_id, purchase.order_id.as_ref().map_or(&*purchase.event_id, |order| order.as_str()));
+                step.records.push(record(Topic::Purchases, key, &purchase, at));
+                step.rows.push(Row::Purchase(purchase));
+            }
+            Action::RecordLead(lead) => {
+                let key = format!("{}|{}", lead.funnel_id, lead.order_id.as_ref().map_or(&*lead.event_id, |order| order.as_str()));
+                step.records.push(record(Topic::Leads, key, &lead, at));
+                step.rows.push(Row::Lead(lead));
+            }
+            Action::RecordEvent(event) => {
+                let who = event.visitor_id.as_ref().map_or(&*event.event_id, |visitor| visitor.as_str());
+                step.records.push(record(Topic::Events, format!("{}|{who}", event.funnel_id), &event, at));
+            }
+            Action::KnowVisitor(visitor) => step.rows.push(Row::Visitor(visitor)),
+            Action::KnowPerson(person) => step.rows.push(Row::Person(person)),
+            Action::KeepKey(key) => step.rows.push(Row::PersonKey(key)),
+            Action::Dispatch(dispatch) => {
+                step.records.push(record(Topic::Dispatch, dispatch.pixel_id.to_string(), &dispatch, at));
+            }
+            Action::Answer(answer) => answers.push(answer),
+            Action::Park { key, dead } => step.records.push(Record { topic: Topic::Dead, key, value: json(&dead), time: at }),
+        }
+    }
+}
+
+fn record(topic: Topic, key: String, value: &impl Serialize, time: Time) -> Record {
+    Record { topic, key: key.into(), value: json(value), time }
+}
+
+fn json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).expect("the words of schemas are JSON: string keys and finite numbers").into()
+}

@@ -1,0 +1,331 @@
+//! One raw partition: read a batch, decide each record, act in one step, answer.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use schemas::{
+    dead::{Dead, DeadReason},
+    envelope::VERSION,
+    row::{FilterSnapshot, Row, Seen},
+    time::{SECOND_US, Time},
+    topic::{Group, Topic},
+    verdict::{Answer, Refusal, Verdict},
+};
+use storage::{Consumed, Facts, Reader, Step, Stored};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Error, Parts,
+    act::act,
+    action::Action,
+    conclude::conclude,
+    decide::{WentBack, decide},
+    filter::{self, Filter, KeyDigest},
+    reading::{self, Reading, Unreadable},
+    surroundings::{KeyCache, Lookout, Surroundings},
+    warmth::{self, Warming},
+};
+
+/// Judges one partition until told to stop.
+pub async fn run(parts: Parts, number: u32, stop: CancellationToken) -> Result<(), Error> {
+    let mut judge = Judge::start(parts, number).await?;
+    loop {
+        let batch = tokio::select! {
+            () = stop.cancelled() => break,
+            () = judge.warming.advance(&mut judge.filter) => continue,
+            batch = judge.reader.next(judge.parts.config.batch_records_max, judge.parts.config.batch_bytes_max) => batch?,
+        };
+        if let Some(obstacle) = judge.judge(&batch).await? {
+            judge.stand_still(&obstacle, &stop).await;
+            break;
+        }
+        if judge.since_snapshot >= judge.parts.config.snapshot_records {
+            judge.snapshot().await?;
+        }
+    }
+    judge.snapshot().await
+}
+
+/// Why a partition stands still until a human comes.
+enum Obstacle {
+    /// A record written by a newer build.
+    Newer(u16),
+    /// The log went back.
+    WentBack(WentBack),
+}
+
+impl std::fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Newer(version) => {
+                write!(f, "the next record has version {version} and this build reads up to {VERSION}: upgrade this process")
+            }
+            Self::WentBack(went_back) => went_back.fmt(f),
+        }
+    }
+}
+
+struct Judge {
+    parts: Parts,
+    number: u32,
+    label: String,
+    facts: Facts,
+    reader: Reader,
+    filter: Filter,
+    warming: Warming,
+    keys: KeyCache,
+    since_snapshot: u64,
+}
+
+impl Judge {
+    async fn start(parts: Parts, number: u32) -> Result<Self, Error> {
+        let from = parts.storage.committed(Group::Processor, number).await?.next_offset;
+        let facts = parts.storage.facts();
+        let (filter, warming) = warmth::start(&parts, &facts, number, from).await?;
+        let keys = KeyCache::new(parts.config.person_keys_cached);
+        let reader = parts.storage.reader(Topic::Raw, number, from);
+        let judge = Self { label: number.to_string(), parts, number, facts, reader, filter, warming, keys, since_snapshot: 0 };
+        judge.show_filter();
+        tracing::info!(partition = number, from, warm = judge.filter.is_warm(), "judging a raw partition");
+        Ok(judge)
+    }
+
+    /// Judges a batch in one step. Answers what stands in the way of the rest, after the records before it were judged.
+    async fn judge(&mut self, batch: &[Stored]) -> Result<Option<Obstacle>, Error> {
+        let mut obstacle = None;
+        let mut readings = Vec::with_capacity(batch.len());
+        for stored in batch {
+            match reading::read(stored) {
+                Err(Unreadable::Newer(version)) => {
+                    obstacle = Some(Obstacle::Newer(version));
+                    break;
+                }
+                read => readings.push((stored, read)),
+            }
+        }
+        let mut known = self.look_up(&readings).await?;
+        let mut step = Step::named("judge");
+        let mut answers = Vec::new();
+        let mut received = Vec::with_capacity(readings.len());
+        let mut next_offset = None;
+        let world = self.parts.world.clone();
+        let now = world.now();
+        let mut lookout = Lookout::new(&self.facts, &self.parts.keys, world.as_ref(), &mut self.keys);
+
+        for (stored, read) in &readings {
+            let actions = match read {
+                Ok(reading) => match rule(reading, &mut known, &mut lookout, &stored.key, &self.parts).await? {
+                    Ok(actions) => {
+                        received.push(reading.raw.received_at);
+                        actions
+                    }
+                    Err(went_back) => {
+                        obstacle = Some(Obstacle::WentBack(went_back));
+                        break;
+                    }
+                },
+                Err(Unreadable::Refused(raw, refusal)) => {
+                    self.parts.metrics.verdicts.with_label_values(&["refused"]).inc();
+                    self.parts.metrics.dead.with_label_values(&["refused"]).inc();
+                    refused(stored, raw.as_deref(), refusal)
+                }
+                Err(Unreadable::Newer(_)) => unreachable!("reading stopped before it"),
+            };
+            act(actions, now, &mut step, &mut answers);
+            next_offset = Some(stored.position.offset + 1);
+        }
+
+        if let Some(next_offset) = next_offset {
+            step.consumed.push(Consumed { group: Group::Processor, partition: self.number, next_offset, metadata: None });
+            self.parts.storage.commit(step).await?;
+            self.parts.storage.answers().give(answers);
+            self.after_step(&readings, next_offset, &received);
+        }
+        Ok(obstacle)
+    }
+
+    /// What the ledger knows of the batch's keys; keys that are surely new are not asked for.
+    async fn look_up(&mut self, readings: &[(&Stored, Result<Reading<'_>, Unreadable<'_>>)]) -> Result<Known, Error> {
+        let mut known = Known::default();
+        let mut asked = Vec::new();
+        for reading in readings.iter().filter_map(|(_, read)| read.as_ref().ok()) {
+            let digest = filter::digest(&reading.key);
+            let entry = known.entries.entry(digest).or_insert_with(|| {
+                let said = match (self.filter.is_warm(), self.filter.is_surely_new(&reading.telling.key, &digest)) {
+                    (false, _) => Said::Cold,
+                    (true, true) => Said::Absent,
+                    (true, false) => Said::Present,
+                };
+                if said != Said::Absent {
+                    asked.push((digest, reading.key.clone()));
+                }
+                Entry { said, seen: None, left: 0 }
+            });
+            entry.left += 1;
+            known.digests.insert(reading.telling.raw_id, digest);
+        }
+        let keys: Vec<String> = asked.iter().map(|(_, key)| key.clone()).collect();
+        if !keys.is_empty() {
+            for ((digest, _), seen) in asked.iter().zip(self.facts.seen(&keys).await?) {
+                if let Some(entry) = known.entries.get_mut(digest) {
+                    entry.seen = seen;
+                }
+            }
+        }
+        Ok(known)
+    }
+
+    fn after_step(&mut self, readings: &[(&Stored, Result<Reading<'_>, Unreadable<'_>>)], next_offset: u64, received: &[Time]) {
+        for (stored, read) in readings {
+            if let Ok(reading) = read
+                && stored.position.offset < next_offset
+            {
+                self.filter.add(reading.telling.key.is_order(), &filter::digest(&reading.key), reading.telling.received_at);
+            }
+        }
+        self.since_snapshot += received.len() as u64;
+        let now = self.parts.world.now();
+        self.parts.metrics.batch.observe(received.len() as f64);
+        for received_at in received {
+            self.parts.metrics.latency.observe(now.since(*received_at) as f64 / SECOND_US as f64);
+        }
+        self.show_filter();
+    }
+
+    fn show_filter(&self) {
+        let metrics = &self.parts.metrics;
+        metrics.filter_warm.with_label_values(&[&self.label]).set(i64::from(self.filter.is_warm()));
+        for (name, set) in [("orders", self.filter.orders()), ("events", self.filter.events())] {
+            let labels = [self.label.as_str(), name];
+            metrics.filter_keys.with_label_values(&labels).set(set.keys() as i64);
+            metrics.filter_capacity.with_label_values(&labels).set(set.capacity() as i64);
+            metrics.filter_bytes.with_label_values(&labels).set(set.bytes() as i64);
+        }
+    }
+
+    /// Keeps the filter for the next start. A cold filter does not hold every key, so it is not kept.
+    async fn snapshot(&mut self) -> Result<(), Error> {
+        if !self.filter.is_warm() || self.since_snapshot == 0 {
+            return Ok(());
+        }
+        let next_offset = self.parts.storage.committed(Group::Processor, self.number).await?.next_offset;
+        let mut step = Step::named("snapshot");
+        step.rows.push(Row::FilterSnapshot(FilterSnapshot {
+            partition: self.number,
+            generation: self.parts.storage.generation(Topic::Raw),
+            next_offset,
+            bytes: self.filter.encode(),
+        }));
+        self.parts.storage.commit(step).await?;
+        self.since_snapshot = 0;
+        Ok(())
+    }
+
+    async fn stand_still(&mut self, obstacle: &Obstacle, stop: &CancellationToken) {
+        tracing::error!(partition = self.number, %obstacle, "a raw partition stands still");
+        self.parts.metrics.stopped.with_label_values(&[&self.label]).set(1);
+        stop.cancelled().await;
+    }
+}
+
+/// What is known of a batch's keys, kept up to date while the batch is judged.
+#[derive(Default)]
+struct Known {
+    entries: HashMap<KeyDigest, Entry>,
+    digests: HashMap<Uuid, KeyDigest>,
+}
+
+struct Entry {
+    said: Said,
+    seen: Option<Seen>,
+    /// Records of the batch that have not been judged yet: a cell is only copied here if another will look at it.
+    left: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Absent,
+    Present,
+    Cold,
+}
+
+impl Said {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Present => "present",
+            Self::Cold => "cold",
+        }
+    }
+}
+
+/// Decides one record, looks around if it is new, and lists its effects.
+async fn rule(
+    reading: &Reading<'_>,
+    known: &mut Known,
+    lookout: &mut Lookout<'_>,
+    source_key: &Bytes,
+    parts: &Parts,
+) -> Result<Result<Vec<Action>, WentBack>, Error> {
+    let nothing = Seen::default();
+    let entry = known.digests.get(&reading.telling.raw_id).and_then(|digest| known.entries.get_mut(digest));
+    let seen = entry.as_ref().and_then(|entry| entry.seen.as_ref()).unwrap_or(&nothing);
+    let ruling = match decide(&reading.telling, seen) {
+        Ok(ruling) => ruling,
+        Err(went_back) => return Ok(Err(went_back)),
+    };
+    let ledger = match entry.as_ref() {
+        Some(entry) if entry.said != Said::Absent => {
+            if entry.seen.is_some() {
+                "known"
+            } else {
+                "unknown"
+            }
+        }
+        _ => "unasked",
+    };
+    let filter = entry.as_ref().map_or("cold", |entry| entry.said.name());
+    parts.metrics.dedup.with_label_values(&[filter, ledger]).inc();
+    parts.metrics.verdicts.with_label_values(&[ruling.verdict.name()]).inc();
+
+    let around = match &ruling.verdict {
+        Verdict::First { .. } | Verdict::Joined { .. } => lookout.look(reading).await?,
+        Verdict::Conflict { .. } => {
+            parts.metrics.dead.with_label_values(&["conflict"]).inc();
+            Surroundings::default()
+        }
+        Verdict::Repeat | Verdict::Refused(_) => Surroundings::default(),
+    };
+    let actions = conclude(reading, ruling, seen, around, source_key);
+    if let Some(entry) = entry {
+        entry.left -= 1;
+        for action in &actions {
+            if let Action::Remember { leg, cell, .. } = action
+                && entry.left > 0
+            {
+                entry.seen.get_or_insert_default().set(*leg, (**cell).clone());
+            }
+            if let Action::Dispatch(dispatch) = action {
+                parts.metrics.dispatches.with_label_values(&[if dispatch.revision == 1 { "1" } else { "2" }]).inc();
+            }
+        }
+    }
+    Ok(Ok(actions))
+}
+
+fn refused(stored: &Stored, raw: Option<&schemas::raw::Raw<'_>>, refusal: &Refusal) -> Vec<Action> {
+    let dead = Dead {
+        id: raw.map_or(Uuid::nil(), |raw| raw.id),
+        version: VERSION,
+        funnel_id: raw.map(|raw| raw.funnel_id.clone()),
+        received_at: raw.map_or(stored.time, |raw| raw.received_at),
+        position: stored.position,
+        reason: DeadReason::Refused { code: refusal.code.to_string(), message: refusal.message.clone() },
+    };
+    let mut actions = vec![Action::Park { key: stored.key.clone(), dead: Box::new(dead) }];
+    if let Some(raw) = raw.filter(|raw| raw.reply_to.is_some()) {
+        actions.push(Action::Answer(Answer { raw_id: raw.id, verdict: Verdict::Refused(refusal.clone()) }));
+    }
+    actions
+}

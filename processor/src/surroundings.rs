@@ -1,0 +1,214 @@
+//! What stands around a record and shapes its outputs, never its verdict: the visitor, the person, and the key that seals.
+
+use std::{collections::HashMap, num::NonZeroUsize};
+
+use lru::LruCache;
+use schemas::{
+    fact::Context,
+    id::{FunnelId, VisitorId},
+    person::{ClearPerson, Digest, Person, SealedPerson},
+    raw::Consent,
+    row::{Cell, PersonKey, PersonRow, Visitor},
+    secret::{self, Key},
+    time::Time,
+    world::World,
+};
+use sha2::{Digest as _, Sha256};
+use storage::{Facts, ReadError};
+use uuid::Uuid;
+
+use crate::reading::{Reading, Subject};
+
+/// Purpose under which a person's key is sealed by the master key.
+pub const PERSON_KEY: &str = "person-key";
+/// Purpose under which a person's clear fields are sealed by the person's key.
+pub const PERSON_FIELDS: &str = "person-fields";
+
+/// What was found around one record, with what this record adds to it.
+#[derive(Debug, Default)]
+pub struct Surroundings {
+    /// The person: own fields, completed by what the visitor is known to be; clear fields sealed.
+    pub person: Person,
+    /// Where the browser is; for a webhook, where the buyer's browser was last.
+    pub context: Context,
+    /// Whether events of this person may be sent.
+    pub consent: Option<Consent>,
+    /// The visitor's cells that changed.
+    pub visitor: Option<Visitor>,
+    /// The person's cells that changed.
+    pub person_row: Option<PersonRow>,
+    /// A key made for a person who had none.
+    pub new_key: Option<PersonKey>,
+}
+
+/// Looks around, remembering within a batch what the batch itself changes.
+pub struct Lookout<'a> {
+    facts: &'a Facts,
+    master: &'a Key,
+    world: &'a dyn World,
+    keys: &'a mut KeyCache,
+    visitors: HashMap<(FunnelId, VisitorId), Option<Visitor>>,
+    people: HashMap<(FunnelId, Digest), Option<PersonRow>>,
+}
+
+/// Keys of people met lately, opened.
+pub struct KeyCache(LruCache<(FunnelId, Digest), (Uuid, Key)>);
+
+impl KeyCache {
+    /// A cache with a bound.
+    pub fn new(people_max: usize) -> Self {
+        Self(LruCache::new(NonZeroUsize::new(people_max).unwrap_or(NonZeroUsize::MIN)))
+    }
+}
+
+impl<'a> Lookout<'a> {
+    /// A lookout for one batch.
+    pub fn new(facts: &'a Facts, master: &'a Key, world: &'a dyn World, keys: &'a mut KeyCache) -> Self {
+        Self { facts, master, world, keys, visitors: HashMap::new(), people: HashMap::new() }
+    }
+
+    /// What stands around a record that is new or joins.
+    pub async fn look(&mut self, reading: &Reading<'_>) -> Result<Surroundings, ReadError> {
+        let mut found = match &reading.raw.visitor_id {
+            Some(visitor) => self.around_browser(reading, visitor).await?,
+            None => self.around_webhook(reading).await?,
+        };
+        if let Some(email) = reading.person.email_sha256 {
+            let (key_id, key, new_key) = self.key(&reading.raw.funnel_id, email).await?;
+            found.new_key = new_key;
+            found.person.sealed = Some(seal(&reading.clear, key_id, &key, reading.raw.id));
+        }
+        Ok(found)
+    }
+
+    async fn around_browser(&mut self, reading: &Reading<'_>, visitor_id: &VisitorId) -> Result<Surroundings, ReadError> {
+        let (funnel, at) = (&reading.raw.funnel_id, reading.raw.received_at);
+        let slot = (funnel.clone(), visitor_id.clone());
+        let known = match self.visitors.get(&slot) {
+            Some(known) => known.clone(),
+            None => self.facts.visitor(funnel, visitor_id).await?,
+        };
+        let known_person = known.as_ref().and_then(|v| v.person.as_ref()).map(|cell| &cell.value);
+        let person = match known_person {
+            Some(earlier) => reading.person.clone().or(earlier),
+            None => reading.person.clone(),
+        };
+        let consent = reading.raw.consent.or(known.as_ref().and_then(|v| v.consent.as_ref()).map(|cell| cell.value));
+        let changes = changes(known.as_ref(), reading, &person, at);
+        let mut found = Surroundings { consent, context: reading.context.clone(), ..Surroundings::default() };
+        if let Some((new_person, new_context, new_consent)) = changes {
+            // A person is reachable by e-mail as soon as the visitor is known under one, so that a webhook finds the browser.
+            if let Some(email) = person.email_sha256 {
+                let row = PersonRow {
+                    funnel_id: funnel.clone(),
+                    email,
+                    context: Some(Cell { at, value: reading.context.clone() }),
+                    consent: new_consent.clone(),
+                };
+                self.remember_person(&row).await?;
+                found.person_row = Some(row);
+            }
+            let changed = Visitor {
+                funnel_id: funnel.clone(),
+                visitor_id: visitor_id.clone(),
+                person: new_person,
+                context: new_context,
+                consent: new_consent,
+            };
+            let merged = match known {
+                Some(known) => known.merged(changed.clone()),
+                None => changed.clone(),
+            };
+            self.visitors.insert(slot, Some(merged));
+            found.visitor = Some(changed);
+        } else {
+            self.visitors.insert(slot, known);
+        }
+        found.person = person;
+        Ok(found)
+    }
+
+    async fn remember_person(&mut self, row: &PersonRow) -> Result<(), ReadError> {
+        let slot = (row.funnel_id.clone(), row.email);
+        if !self.people.contains_key(&slot) {
+            let known = self.facts.person(&row.funnel_id, &row.email).await?;
+            self.people.insert(slot.clone(), known);
+        }
+        let known = self.people.entry(slot).or_default();
+        *known = Some(match known.take() {
+            Some(known) => known.merged(row.clone()),
+            None => row.clone(),
+        });
+        Ok(())
+    }
+
+    async fn around_webhook(&mut self, reading: &Reading<'_>) -> Result<Surroundings, ReadError> {
+        let mut found = Surroundings { person: reading.person.clone(), ..Surroundings::default() };
+        let Some(email) = reading.person.email_sha256 else { return Ok(found) };
+        let slot = (reading.raw.funnel_id.clone(), email);
+        if !self.people.contains_key(&slot) {
+            let known = self.facts.person(&slot.0, &email).await?;
+            self.people.insert(slot.clone(), known);
+        }
+        if let Some(Some(known)) = self.people.get(&slot) {
+            found.context = known.context.as_ref().map(|cell| cell.value.clone()).unwrap_or_default();
+            found.consent = known.consent.as_ref().map(|cell| cell.value);
+        }
+        Ok(found)
+    }
+
+    /// The person's key: from the cache, the ledger, or made now.
+    async fn key(&mut self, funnel: &FunnelId, email: Digest) -> Result<(Uuid, Key, Option<PersonKey>), ReadError> {
+        let slot = (funnel.clone(), email);
+        if let Some((key_id, key)) = self.keys.0.get(&slot) {
+            return Ok((*key_id, key.clone(), None));
+        }
+        for row in self.facts.person_keys(funnel, &email).await? {
+            let opened =
+                self.master.open(PERSON_KEY, &row.key).ok().and_then(|bytes| <[u8; secret::KEY_BYTES]>::try_from(bytes.as_slice()).ok());
+            if let Some(bytes) = opened {
+                let key = Key::new(bytes);
+                self.keys.0.put(slot, (row.key_id, key.clone()));
+                return Ok((row.key_id, key, None));
+            }
+            tracing::warn!(key_id = %row.key_id, "a person's key does not open under this master key; another is made");
+        }
+        let (mut bytes, mut nonce) = ([0; secret::KEY_BYTES], [0; secret::NONCE_BYTES]);
+        self.world.fill(&mut bytes);
+        self.world.fill(&mut nonce);
+        let key_id = self.world.new_id();
+        let row = PersonKey { funnel_id: funnel.clone(), email, key_id, key: self.master.seal(PERSON_KEY, &bytes, nonce) };
+        let key = Key::new(bytes);
+        self.keys.0.put(slot, (key_id, key.clone()));
+        Ok((key_id, key, Some(row)))
+    }
+}
+
+type Changes = (Option<Cell<Person>>, Option<Cell<Context>>, Option<Cell<Consent>>);
+
+/// The visitor's cells that this record changes; `None` if it changes none. A page's address alone is no change, or every page view
+/// would write a row; it is taken along when something else changes, and by every identify, purchase and lead.
+fn changes(known: Option<&Visitor>, reading: &Reading<'_>, person: &Person, at: Time) -> Option<Changes> {
+    let is_new = |old: Option<&Person>| !person.is_empty() && old.is_none_or(|old| old != person);
+    let old_context = known.and_then(|v| v.context.as_ref()).map(|cell| &cell.value);
+    let moved = |old: &Context, new: &Context| {
+        let elsewhere = reading.subject != Subject::Track && old.url != new.url;
+        elsewhere || (&old.fbp, &old.fbc, &old.client_ip, &old.user_agent) != (&new.fbp, &new.fbc, &new.client_ip, &new.user_agent)
+    };
+    let new_person = is_new(known.and_then(|v| v.person.as_ref()).map(|cell| &cell.value)).then(|| Cell { at, value: person.clone() });
+    let new_context = old_context.is_none_or(|old| moved(old, &reading.context)).then(|| Cell { at, value: reading.context.clone() });
+    let old_consent = known.and_then(|v| v.consent.as_ref()).map(|cell| cell.value);
+    let new_consent = reading.raw.consent.filter(|consent| Some(*consent) != old_consent).map(|value| Cell { at, value });
+    let any = new_person.is_some() || new_context.is_some() || new_consent.is_some();
+    any.then_some((new_person, new_context, new_consent))
+}
+
+/// Seals the clear fields. The nonce follows from the record and the key, so that a replay seals the same bytes; one record seals one
+/// text, hence no nonce meets two texts.
+fn seal(clear: &ClearPerson, key_id: Uuid, key: &Key, raw_id: Uuid) -> SealedPerson {
+    let json = serde_json::to_vec(clear).expect("a struct of strings is JSON");
+    let digest = Sha256::new().chain_update(b"person-nonce").chain_update(key_id.as_bytes()).chain_update(raw_id.as_bytes()).finalize();
+    let mut nonce = [0; secret::NONCE_BYTES];
+    nonce.copy_from_slice(&digest[..secret::NONCE_BYTES]);
+    SealedPerson { key_id, cell: key.seal(PERSON_FIELDS, &json, nonce) }
+}
