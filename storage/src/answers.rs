@@ -1,6 +1,9 @@
 //! The way of verdicts from the judge to the door that asked. Embedded: in memory, because both live in one process.
 
-use std::{collections::HashMap, sync::{Arc, Mutex}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use schemas::verdict::{Answer, Verdict};
 use tokio::sync::oneshot;

@@ -1,7 +1,6 @@
 //! A step: rows, records and consumed offsets that become true together.
 
-use bytes::Bytes;
-use schemas::{row::Row, time::Time, topic::{Group, Topic}};
+use schemas::{row::Row, topic::Group};
 
 /// What becomes true together.
 #[derive(Debug, Default)]
@@ -23,18 +22,8 @@ impl Step {
     }
 }
 
-/// One record of a step. Its partition follows from its key.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Where to.
-    pub topic: Topic,
-    /// Determines the partition.
-    pub key: Bytes,
-    /// The record's JSON.
-    pub value: Bytes,
-    /// When it was made; retention counts from here.
-    pub time: Time,
-}
+/// One record of a step: the same shape as one that is appended by itself. Its partition follows from its key.
+pub type Record = crate::log::Append;
 
 /// Everything below an offset was consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]

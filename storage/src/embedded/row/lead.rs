@@ -1,0 +1,21 @@
+//! Table `leads`. Key and value as in `purchases`. Kept for ever.
+
+use fjall::Slice;
+use schemas::fact::Lead;
+
+use super::{FOR_EVER, from_json, json, purchase::fact_key};
+use crate::{
+    embedded::{store::Put, tables::Table},
+    log::ReadError,
+};
+
+/// The whole row.
+pub(in crate::embedded) fn put(lead: &Lead) -> Put {
+    let key = fact_key(&lead.funnel_id, lead.order_id.as_ref().map(schemas::order::OrderId::as_str), &lead.event_id);
+    Put { table: Table::Leads, key: Slice::from(key), value: Some(json(FOR_EVER, lead)) }
+}
+
+/// The row from its value.
+pub(in crate::embedded) fn decode(value: &[u8]) -> Result<Lead, ReadError> {
+    from_json("leads", value)
+}

@@ -1,0 +1,106 @@
+//! Table `waiting`. Key: pixel, deadline hour, dedup key. Whole hours are dropped two days after their deadline.
+//! Behind the head of the value stand partition and due time, then JSON.
+//!
+//! Table `waiting_due` tells what is due without reading the rows: `a`, partition, due time, then the row's key; and, for one pixel,
+//! `p`, partition, pixel, due time, then the row's key. The commit thread, which reads the old row anyway, keeps all three together.
+
+use fjall::Slice;
+use schemas::{
+    id::PixelId,
+    row::Waiting,
+    time::{SECOND_US, Time},
+};
+
+use super::{body, damaged, head, joined, sortable, unsorted};
+use crate::{
+    embedded::{
+        store::{Put, Store},
+        tables::Table,
+    },
+    log::ReadError,
+};
+
+const NAME: &str = "waiting";
+
+/// Marks looked at in one call. Among more than that which are due at one time, the earliest deadline is found among those that have
+/// been due for longest: a bound on the time of a call, and who has waited longest has the earliest deadline anyway.
+const EXAMINED_MAX: usize = 20_000;
+
+/// The row's key.
+pub(in crate::embedded) fn key(pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Slice {
+    let mut key = joined(&[pixel.as_str().as_bytes(), &sortable(deadline_hour)]);
+    key.extend_from_slice(dedup_key.as_bytes());
+    Slice::from(key)
+}
+
+/// The row's value.
+pub(in crate::embedded) fn encode(waiting: &Waiting) -> Slice {
+    let mut value = head(kept_from(waiting), 1_024);
+    value.extend_from_slice(&waiting.partition.to_be_bytes());
+    value.extend_from_slice(&sortable(waiting.due_at.micros()));
+    serde_json::to_writer(&mut value, waiting).expect("plain values, and a vector takes every byte");
+    Slice::from(value)
+}
+
+/// The row from its value.
+pub(in crate::embedded) fn decode(value: &[u8]) -> Result<Waiting, ReadError> {
+    let json = body(NAME, value)?.get(12..).ok_or_else(|| damaged(NAME))?;
+    serde_json::from_slice(json).map_err(|_| damaged(NAME))
+}
+
+/// The marks of a row, from its key and value: both to be written, or both to be taken away.
+pub(in crate::embedded) fn marks(key: &[u8], value: &[u8], is_there: bool) -> Result<[Put; 2], ReadError> {
+    let (partition, due) = body(NAME, value)?.get(..12).ok_or_else(|| damaged(NAME))?.split_at(4);
+    let pixel = key.split(|byte| *byte == 0).next().unwrap_or_default();
+    let mark = |key: Vec<u8>| Put {
+        table: Table::WaitingDue,
+        key: Slice::from(key),
+        value: is_there.then(|| Slice::from(&value[..super::HEAD_BYTES])),
+    };
+    Ok([mark([b"a", partition, due, key].concat()), mark([b"p", partition, pixel, &[0], due, key].concat())])
+}
+
+/// Rows of a partition that are due, of one pixel or of all, earliest deadline first.
+pub(in crate::embedded) fn due(
+    store: &Store,
+    partition: u32,
+    pixel: Option<&PixelId>,
+    now: Time,
+    limit: usize,
+) -> Result<Vec<Waiting>, ReadError> {
+    let begin = begin(partition, pixel);
+    let mut end = begin.clone();
+    end.extend_from_slice(&sortable(now.micros().saturating_add(1)));
+    let mut marks = store.range(Table::WaitingDue, begin.clone()..end);
+    let mut keys = Vec::new();
+    while keys.len() < EXAMINED_MAX
+        && let Some(mark) = marks.next_key()?
+    {
+        let (due, key) = mark.get(begin.len()..).and_then(|rest| rest.split_at_checked(8)).ok_or_else(|| damaged(NAME))?;
+        let hour = key.iter().position(|byte| *byte == 0).and_then(|end| key.get(end + 1..end + 9)).ok_or_else(|| damaged(NAME))?;
+        keys.push((Slice::from(hour), Slice::from(due), Slice::from(key)));
+    }
+    keys.sort_unstable();
+    keys.truncate(limit);
+    keys.iter().filter_map(|(_, _, key)| store.get(Table::Waiting, key).transpose()).map(|value| decode(&value?)).collect()
+}
+
+/// When the next row of a partition is due.
+pub(in crate::embedded) fn next_due(store: &Store, partition: u32) -> Result<Option<Time>, ReadError> {
+    let begin = begin(partition, None);
+    let Some(mark) = store.prefix(Table::WaitingDue, &begin).next_key()? else { return Ok(None) };
+    let due = mark.get(begin.len()..begin.len() + 8).and_then(|due| due.try_into().ok()).ok_or_else(|| damaged(NAME))?;
+    Ok(Some(Time::from_micros(unsorted(due))))
+}
+
+fn begin(partition: u32, pixel: Option<&PixelId>) -> Vec<u8> {
+    match pixel {
+        None => [b"a", &partition.to_be_bytes()[..]].concat(),
+        Some(pixel) => [b"p", &partition.to_be_bytes()[..], pixel.as_str().as_bytes(), &[0]].concat(),
+    }
+}
+
+/// Counted from the deadline, so that it cannot leave before.
+fn kept_from(waiting: &Waiting) -> i64 {
+    waiting.deadline_hour.saturating_mul(3_600 * SECOND_US)
+}

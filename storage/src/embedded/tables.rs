@@ -1,0 +1,133 @@
+//! The tables of the folder: a closed list, each with its name and how `fjall` keeps it.
+
+use fjall::{
+    CompressionType, KeyspaceCreateOptions, KvSeparationOptions,
+    config::{BlockSizePolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry},
+};
+
+const MIB: u64 = 1_024 * 1_024;
+
+/// Everything the folder holds. The rows' own files say key, writer and retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Table {
+    /// Blocks of records: see `block`.
+    Log,
+    /// The first block of each hour of each partition: see `retention`.
+    LogHours,
+    /// What groups have committed: see `offsets`.
+    Offsets,
+    /// How the folder was made: see `open`.
+    Meta,
+    /// See `row::seen`.
+    Seen,
+    /// See `row::purchase`.
+    Purchases,
+    /// See `row::lead`.
+    Leads,
+    /// See `row::visitor`.
+    Visitors,
+    /// See `row::person`.
+    People,
+    /// See `row::person_key`.
+    PersonKeys,
+    /// See `row::filter_snapshot`.
+    FilterSnapshots,
+    /// See `row::intent`.
+    Intents,
+    /// The intents that are not settled, and each partition's highest number: see `row::intent`.
+    OpenIntents,
+    /// See `row::delivery`.
+    Deliveries,
+    /// See `row::waiting`.
+    Waiting,
+    /// When waiting rows are due: see `row::waiting`.
+    WaitingDue,
+}
+
+impl Table {
+    /// All tables, in the order of the enum.
+    pub(super) const ALL: [Self; 16] = [
+        Self::Log,
+        Self::LogHours,
+        Self::Offsets,
+        Self::Meta,
+        Self::Seen,
+        Self::Purchases,
+        Self::Leads,
+        Self::Visitors,
+        Self::People,
+        Self::PersonKeys,
+        Self::FilterSnapshots,
+        Self::Intents,
+        Self::OpenIntents,
+        Self::Deliveries,
+        Self::Waiting,
+        Self::WaitingDue,
+    ];
+
+    /// The name of its keyspace. Never changed: the folder knows it by this.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::LogHours => "log_hours",
+            Self::Offsets => "offsets",
+            Self::Meta => "meta",
+            Self::Seen => "seen",
+            Self::Purchases => "purchases",
+            Self::Leads => "leads",
+            Self::Visitors => "visitors",
+            Self::People => "people",
+            Self::PersonKeys => "person_keys",
+            Self::FilterSnapshots => "filter_snapshots",
+            Self::Intents => "intents",
+            Self::OpenIntents => "open_intents",
+            Self::Deliveries => "deliveries",
+            Self::Waiting => "waiting",
+            Self::WaitingDue => "waiting_due",
+        }
+    }
+
+    /// Memory and layout.
+    ///
+    /// A memtable is what a table may hold in memory before it is written out as one sorted file. Larger ones are flushed and merged
+    /// less often (CPU), smaller ones keep the process small: 32 MiB for the log and for `seen`, which take nearly all bytes, and
+    /// 8 MiB for the others, 64 + 14 * 8 = 176 MiB if all were full at once.
+    pub(super) fn options(self) -> KeyspaceCreateOptions {
+        let options = KeyspaceCreateOptions::default();
+        match self {
+            // Blocks are large and never rewritten: their bytes go to value files when the memtable is flushed, and merging moves
+            // only keys and pointers. Without that every byte of the log would be copied about ten times.
+            Self::Log | Self::FilterSnapshots => options
+                .max_memtable_size(if self == Self::Log { 32 * MIB } else { 8 * MIB })
+                .with_kv_separation(Some(KvSeparationOptions::default().compression(CompressionType::None))),
+            Self::Seen => options.max_memtable_size(32 * MIB),
+            Self::Meta | Self::Offsets | Self::LogHours | Self::OpenIntents => options
+                .max_memtable_size(8 * MIB)
+                .filter_policy(FilterPolicy::all(FilterPolicyEntry::None)) // a handful of rows: filters would only cost
+                .data_block_compression_policy(CompressionPolicy::disabled()),
+            Self::Purchases
+            | Self::Leads
+            | Self::Visitors
+            | Self::People
+            | Self::PersonKeys
+            | Self::Intents
+            | Self::Deliveries
+            | Self::Waiting
+            | Self::WaitingDue => options.max_memtable_size(8 * MIB).data_block_size_policy(BlockSizePolicy::all(8 * 1_024)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_stands_in_the_list_at_its_own_place_under_a_name_of_its_own() {
+        let mut names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+        assert!(Table::ALL.iter().enumerate().all(|(at, table)| *table as usize == at));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Table::ALL.len());
+    }
+}
