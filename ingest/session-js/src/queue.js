@@ -7,10 +7,12 @@ import { load, store } from './cookies.js';
 
 var EVENT_MS_MAX = 7 * 864e5; // the server knows an id for at least as long
 var PERSON_MS_MAX = 18e5;
-var ITEMS_MAX = 1000;
 var PERSONAL = /^(e?mail|phone|(first|last|full)_?name|address|city|state|zip|date_of_birth|gender|customer_id)$/i;
 
-var eventsKey, personKey, items = [];
+var eventsKey, personKey;
+
+/// What waits, oldest first. Others read it; only this file and `send` change it.
+export var items = [];
 
 /// Takes up what earlier pages could not deliver.
 export function openQueue(fid) {
@@ -22,15 +24,6 @@ export function openQueue(fid) {
       return a.e.at - b.e.at;
     })
     .concat(items);
-}
-
-export function waiting() {
-  return items;
-}
-
-/// False when the page makes events faster than any network takes them.
-export function push(item) {
-  return items.length < ITEMS_MAX && items.push(item);
 }
 
 export function empty() {

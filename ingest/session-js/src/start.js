@@ -4,8 +4,8 @@ import { load, store } from './cookies.js';
 import { eventId, isOrder, orderId } from './ids.js';
 import { firePixels, initPixels, tellPixels } from './pixel.js';
 import { checkMoney, checkName, toText, tooLarge, withoutEmails } from './props.js';
-import { empty, openQueue, waiting } from './queue.js';
-import { openTransport, plan, send, whenIdle } from './transport.js';
+import { empty, items, openQueue } from './queue.js';
+import { openTransport, plan, send, wake } from './transport.js';
 import { forgetVisitor, ids, meetVisitor } from './visitor.js';
 
 var VERSION = '1.0.0';
@@ -44,7 +44,7 @@ export function start(settings) {
   config.pixels = config.pixels || [];
   consent = load('localStorage', '_rm_consent');
   if (config.unknown) console.warn('RapidMetrics: unknown funnel ' + config.fid);
-  else openTransport(config.api, envelope, emit);
+  else openTransport(config.api, batch, emit);
   // A page that is only prerendered may never be seen.
   if (document.prerendering) document.addEventListener('prerenderingchange', adopt, { once: true });
   else adopt();
@@ -90,7 +90,7 @@ function open() {
     opened = true;
     meetVisitor();
     openQueue(config.fid);
-    waiting().forEach(function (item) {
+    items.forEach(function (item) {
       item.end = ending(item.e.event_id, 0, []);
     });
     initPixels(config.pixels, config.pixel_script_url);
@@ -193,18 +193,20 @@ function here(url) {
 }
 
 /// A purchase need not wait for the identify just before it: every batch of this page says who is there.
-function envelope(events, where, live) {
+function batch(list) {
   var known = ids();
-  return {
+  return JSON.stringify({
     v: 1,
     fid: config.fid,
     sent_at: Date.now(),
-    page: where,
+    page: list[0].p,
     ids: { fbp: known.fbp, fbc: known.fbc },
     consent: 'granted',
-    person: live ? person : {},
-    events: events
-  };
+    person: list[0].live ? person : {},
+    events: list.map(function (item) {
+      return item.e;
+    })
+  });
 }
 
 function setConsent(state) {
@@ -228,11 +230,13 @@ function setConsent(state) {
 
 function flush(ms) {
   return new Promise(function (resolve) {
+    var forget = api.on('idle', done);
     function done() {
-      resolve(result(waiting().length ? 'queued' : 'ok', '', []));
+      forget();
+      resolve(result(items.length ? 'queued' : 'ok', '', []));
     }
     setTimeout(done, ms || FLUSH_MS_MAX);
-    if (opened) whenIdle(done);
+    if (opened) wake();
     else done();
   });
 }

@@ -1,8 +1,9 @@
 // Brings events to the server: in order, one request at a time, again under the same ids until it has acknowledged.
 
 import { bytes } from './props.js';
-import { push, save, waiting } from './queue.js';
+import { items, save } from './queue.js';
 
+var ITEMS_MAX = 1000; // a page that makes events faster than any network takes them
 var BATCH_EVENTS_MAX = 20;
 var BATCH_BYTES_MAX = 30720; // half of what a browser lets leave with a page that goes away
 var TIMEOUT_MS = 10000;
@@ -12,18 +13,13 @@ var SILENCE_MAX = 3; // that often no answer at all: somebody blocks us
 
 var url, render, tell;
 var flight = [], surviving; // what is under way, and whether it outlives the page
-var timer, after, fails = 0, silence = 0, gone, planned, idle = [];
+var timer, after, fails = 0, silence = 0, gone, planned;
 
-/// `envelope(events, live)` makes the request's object; `emit(name, result)` tells listeners.
-export function openTransport(api, envelope, emit) {
+/// `body(items)` makes the request's text; `emit(name, detail)` tells listeners.
+export function openTransport(api, body, emit) {
   url = api;
+  render = body;
   tell = emit;
-  render = function (list) {
-    var events = list.map(function (item) {
-      return item.e;
-    });
-    return JSON.stringify(envelope(events, list[0].p, list[0].live));
-  };
   addEventListener('pagehide', function () {
     gone = true;
     leave();
@@ -40,7 +36,8 @@ export function openTransport(api, envelope, emit) {
 
 /// Events of one turn travel together, and are on disk before the turn is over.
 export function send(item) {
-  if (!push(item)) return item.end('dropped');
+  if (items.length >= ITEMS_MAX) return item.end('dropped');
+  items.push(item);
   plan();
 }
 
@@ -58,26 +55,16 @@ export function wake() {
   pump();
 }
 
-/// Calls back when nothing waits any more.
-export function whenIdle(callback) {
-  idle.push(callback);
-  wake();
-}
-
 function hidden() {
   return document.visibilityState == 'hidden';
 }
 
 function pump() {
   if (gone) return leave();
-  if (!waiting().length) {
-    idle.splice(0).forEach(function (callback) {
-      callback();
-    });
-  }
+  if (!items.length) tell('idle');
   if (flight.length || timer || silence >= SILENCE_MAX) return;
   // What left by beacon waits for its acknowledgement until somebody looks at the page again.
-  cut(waiting().filter(function (item) {
+  cut(items.filter(function (item) {
     return !(item.beacon && hidden());
   }), post);
 }
@@ -163,12 +150,12 @@ function pause() {
 function leave() {
   var list, n;
   save([], true);
-  list = waiting().filter(function (item) {
+  list = items.filter(function (item) {
     return !item.beacon && !(surviving && flight.indexOf(item) >= 0);
   });
   while ((n = cut(list, beacon))) list = list.slice(n);
   if (gone) {
-    waiting().forEach(function (item) {
+    items.forEach(function (item) {
       item.end(item.beacon || flight.indexOf(item) >= 0 ? 'beacon' : 'queued');
     });
   }
