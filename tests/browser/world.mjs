@@ -1,6 +1,7 @@
 // A small world for session.js: a site, our API as the script sees it, and a stand-in for Meta's script, each an origin of its own.
 
 import { createServer } from 'node:http';
+import { connect, createServer as createTcpServer } from 'node:net';
 import { readFileSync } from 'node:fs';
 
 const SNIPPET = readFileSync(new URL('snippet.html', import.meta.url), 'utf8');
@@ -61,10 +62,30 @@ export class World {
   }
 
   close() {
+    this.road?.close();
     for (const { server } of [this.site, this.cdn, this.api]) {
       server.closeAllConnections();
       server.close();
     }
+  }
+
+  /// Moves the API far away: nothing a page says reaches it before `ms`, and not at all if the page hung up by then.
+  async far(ms) {
+    const port = this.api.server.address().port;
+    this.road = createTcpServer((near) => {
+      const said = [];
+      near.on('data', (bytes) => said.push(bytes)).on('error', () => {});
+      setTimeout(() => {
+        if (!near.readable) return near.destroy();
+        const there = connect(port, '127.0.0.1');
+        there.on('error', () => near.destroy()).on('close', () => near.destroy());
+        near.removeAllListeners('data').on('close', () => there.destroy());
+        said.forEach((bytes) => there.write(bytes));
+        near.pipe(there).pipe(near);
+      }, ms);
+    });
+    await new Promise((ready) => this.road.listen(0, '127.0.0.1', ready));
+    this.config.api = `http://127.0.0.1:${this.road.address().port}/v1/session`;
   }
 
   snippet(fid = 'F1') {
