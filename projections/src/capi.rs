@@ -1,0 +1,128 @@
+//! The CAPI sink: reads dispatches, batches them per pixel, writes what it is about to do, does it, writes what came of it.
+//!
+//! The way of a dispatch:
+//!
+//! 1. `partition` reads it in order and gives it to its pixel's `lane`. What must not be sent (`schedule::standing`) ends at once;
+//!    what cannot be sent in its turn goes to the table `waiting`, so that no pixel holds the offset.
+//! 2. A lane has one request in flight. Each is preceded by a durable step `intent` with an attempt number of its own.
+//! 3. `client` makes the POST and `classify` says what the answer means.
+//! 4. `books` gathers what came of it (outcomes, rows to try again, consumed offsets) into one step `outcome`.
+//!
+//! After a crash `recover` finds the intents without an outcome: those attempts were ambiguous, and their dispatches wait again.
+//!
+//! We send at least once, under an id that never changes, and record one outcome.
+
+mod access;
+mod agenda;
+mod books;
+pub mod classify;
+mod client;
+pub mod config;
+pub mod isolate;
+mod item;
+mod lane;
+pub mod metrics;
+pub mod offsets;
+mod partition;
+mod recover;
+pub mod schedule;
+
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use schemas::{
+    directory::Directory,
+    secret::Key,
+    topic::{Group, Topic},
+    world::World,
+};
+use storage::{CommitError, ReadError, Storage};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+pub use metrics::Metrics;
+
+use client::Client;
+
+/// What the sink is handed.
+pub struct Parts {
+    /// Log and ledger.
+    pub storage: Storage,
+    /// Pixels and their sealed access tokens.
+    pub directory: Arc<ArcSwap<Directory>>,
+    /// The master key: opens access tokens.
+    pub keys: Key,
+    /// Time and randomness.
+    pub world: Arc<dyn World>,
+    /// The way to Meta. It must not follow redirects: the body carries a token.
+    pub http: reqwest::Client,
+    /// Settings.
+    pub config: Config,
+    /// Metrics.
+    pub metrics: Metrics,
+}
+
+/// Why the sink ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Log or ledger cannot be read.
+    #[error("the sink cannot read: {0}")]
+    Read(#[from] ReadError),
+    /// A step is not known to be true.
+    #[error("the sink cannot commit: {0}")]
+    Commit(#[from] CommitError),
+    /// A task panicked.
+    #[error("a task of the sink ended: {0}")]
+    Task(String),
+}
+
+/// The parts as the partitions share them.
+struct Room {
+    storage: Storage,
+    directory: Arc<ArcSwap<Directory>>,
+    keys: Key,
+    world: Arc<dyn World>,
+    client: Client,
+    config: Config,
+    metrics: Metrics,
+    /// Bytes of dispatches in memory, over all pixels.
+    pending: Arc<AtomicUsize>,
+}
+
+/// How often the lag is measured.
+const LAG_EVERY: Duration = Duration::from_secs(5);
+
+/// Delivers every dispatch partition until told to stop; what is in flight is then finished.
+pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
+    let Parts { storage, directory, keys, world, http, config, metrics } = parts;
+    let client = Client::new(http, &config);
+    let room = Arc::new(Room { storage, directory, keys, world, client, config, metrics, pending: Arc::default() });
+    let mut tasks = JoinSet::new();
+    for partition in 0..room.storage.partitions(Topic::Dispatch) {
+        tasks.spawn(partition::run(room.clone(), partition, stop.clone()));
+    }
+    tasks.spawn(watch_lag(room, stop));
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|error| Error::Task(error.to_string()))??;
+    }
+    Ok(())
+}
+
+/// Tells how many dispatches of each partition have not been taken yet.
+async fn watch_lag(room: Arc<Room>, stop: CancellationToken) -> Result<(), Error> {
+    loop {
+        for partition in 0..room.storage.partitions(Topic::Dispatch) {
+            let (_, end) = room.storage.bounds(Topic::Dispatch, partition).await?;
+            let next = room.storage.committed(Group::Capi, partition).await?.next_offset;
+            room.metrics.lag.with_label_values(&[&partition.to_string()]).set(end.saturating_sub(next) as i64);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LAG_EVERY) => {}
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What will become true together in the partition's next step: outcomes, rows to try again, settled intents, consumed offsets.
+
+use bytes::Bytes;
+use schemas::{
+    delivery::{Attempt, Delivery, Outcome, Reason},
+    id::PixelId,
+    row::{Intent, Row, Waiting},
+    time::{SECOND_US, Time},
+    topic::{Group, Topic},
+};
+use serde::{Deserialize, Serialize};
+use storage::{Consumed, Record, Step};
+
+use super::{
+    item::{Item, Waits},
+    metrics::Metrics,
+    offsets::Offsets,
+    schedule,
+};
+
+/// The partition's open page. Steps are committed one after another, so each may build on those before it.
+pub struct Books {
+    partition: u32,
+    metrics: Metrics,
+    offsets: Offsets,
+    note: Note,
+    /// The number of the open step.
+    seq: u64,
+    step: Step,
+    /// Keys whose rows may be read again once the open step is true.
+    released: Vec<(PixelId, String)>,
+    /// Pixels that wait for the open step.
+    attend: Vec<PixelId>,
+    is_changed: bool,
+    /// Outcomes in the open step, counted.
+    ended: [u64; Outcome::ALL.len()],
+    pixel_key: Option<(PixelId, Bytes)>,
+}
+
+/// What the partition's committed offset carries along for the next start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Of no dispatch at or above this offset anything was ever written in a step.
+    pub touched: u64,
+    /// Rows in `waiting`.
+    pub waiting: u64,
+}
+
+/// A step on its way, and what follows when it is true.
+pub struct Closed {
+    pub seq: u64,
+    pub step: Step,
+    pub released: Vec<(PixelId, String)>,
+    pub attend: Vec<PixelId>,
+}
+
+impl Books {
+    pub fn new(partition: u32, next_offset: u64, note: Note, metrics: Metrics) -> Self {
+        Self {
+            partition,
+            metrics,
+            offsets: Offsets::new(next_offset),
+            note,
+            seq: 1,
+            step: Step::default(),
+            released: Vec::new(),
+            attend: Vec::new(),
+            is_changed: false,
+            ended: [0; Outcome::ALL.len()],
+            pixel_key: None,
+        }
+    }
+
+    /// A record was read; its offset is done later.
+    pub fn take(&mut self, offset: u64) {
+        self.offsets.take(offset);
+    }
+
+    /// A record needs nothing (more).
+    pub fn done(&mut self, offset: u64) {
+        self.offsets.done(offset);
+        self.touched(offset);
+        self.is_changed = true;
+    }
+
+    /// Of that dispatch something is (or was) written.
+    pub fn touched(&mut self, offset: u64) {
+        self.note.touched = self.note.touched.max(offset + 1);
+    }
+
+    /// Records below this may have been touched before.
+    pub fn touched_before(&self) -> u64 {
+        self.note.touched
+    }
+
+    /// A delivery got its one outcome.
+    pub fn end(&mut self, mut item: Item, attempt: Option<Attempt>, outcome: Outcome, reason: Option<Reason>, now: Time) {
+        let mut delivery = {
+            item.delivery();
+            item.delivery.take().expect("it was just begun")
+        };
+        if let Some(attempt) = attempt {
+            delivery.note(attempt);
+        }
+        delivery.outcome = Some(outcome);
+        delivery.settled_at = Some(now);
+        delivery.reason = reason;
+        self.ended[outcome as usize] += 1;
+        if outcome == Outcome::Delivered {
+            self.metrics.end_to_end.observe(now.since(delivery.received_at) as f64 / SECOND_US as f64);
+        }
+        let key = self.key_of(&delivery.pixel_id);
+        let value = serde_json::to_vec(&delivery).expect("plain values, and a vector takes every byte");
+        self.step.records.push(Record { topic: Topic::Deliveries, key, value: value.into(), time: now });
+        self.step.rows.push(Row::Delivery(delivery));
+        self.consume(&mut item);
+        if let Some(waits) = item.waits {
+            self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
+            self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
+        }
+    }
+
+    /// A dispatch leaves memory to wait.
+    pub fn wait(&mut self, mut item: Item, attempt: Option<Attempt>, due_at: Time, reason: Option<Reason>) {
+        let is_known = item.waits.is_some();
+        self.keep(&mut item, attempt, due_at, reason);
+        if is_known {
+            self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
+        }
+    }
+
+    /// A dispatch gets (or changes) its row in `waiting`, and stays in memory too.
+    pub fn keep(&mut self, item: &mut Item, attempt: Option<Attempt>, due_at: Time, reason: Option<Reason>) {
+        let tries = item.tries() + u32::from(attempt.is_some());
+        let delivery = item.delivery();
+        if let Some(attempt) = attempt {
+            delivery.note(attempt);
+        }
+        delivery.reason = reason;
+        let delivery = Box::new(delivery.clone());
+        self.step.rows.push(Row::Delivery(delivery));
+        let deadline_hour = schedule::deadline_hour(item.dispatch.occurred_at);
+        match item.waits {
+            Some(waits) if waits.deadline_hour == deadline_hour => {}
+            Some(waits) => {
+                self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
+                self.note.waiting += 1;
+            }
+            None => self.note.waiting += 1,
+        }
+        self.step.rows.push(Row::Waiting(Box::new(Waiting {
+            deadline_hour,
+            due_at: schedule::due(&item.dispatch, due_at),
+            tries,
+            offset: item.offset,
+            partition: self.partition,
+            dispatch: item.dispatch.clone(),
+        })));
+        item.waits = Some(Waits { deadline_hour, tries });
+        self.consume(item);
+    }
+
+    /// A dispatch leaves memory; its row in `waiting` stands as it is.
+    pub fn leave(&mut self, item: Item) {
+        self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
+        self.is_changed = true;
+    }
+
+    /// A row of `waiting` that was left behind.
+    pub fn drop_row(&mut self, row: &Waiting) {
+        self.waits_no_more(&row.dispatch.pixel_id, row.deadline_hour, &row.dispatch.dedup_key);
+        self.released.push((row.dispatch.pixel_id.clone(), row.dispatch.dedup_key.clone()));
+    }
+
+    /// A row of `waiting` that counts no more.
+    fn waits_no_more(&mut self, pixel_id: &PixelId, deadline_hour: i64, dedup_key: &str) {
+        self.step.rows.push(Row::WaitingDone { pixel_id: pixel_id.clone(), deadline_hour, dedup_key: dedup_key.to_owned() });
+        self.note.waiting = self.note.waiting.saturating_sub(1);
+        self.is_changed = true;
+    }
+
+    /// A later revision came too late: it is noted on the delivery and not sent.
+    pub fn note_revision(&mut self, mut delivery: Delivery, revision: u32, offset: u64) {
+        delivery.noted_revision = Some(revision);
+        self.released.push((delivery.pixel_id.clone(), delivery.dedup_key.clone()));
+        self.step.rows.push(Row::Delivery(Box::new(delivery)));
+        self.done(offset);
+    }
+
+    /// What came of an attempt is written; each delivery lists it itself.
+    pub fn settle(&mut self, attempt: u64, at: Time, pixel_id: PixelId) {
+        let intent = Intent { partition: self.partition, attempt, at, pixel_id, settled: true, items: Vec::new() };
+        self.step.rows.push(Row::Intent(intent));
+        self.is_changed = true;
+    }
+
+    /// A record for another reader goes along.
+    pub fn record(&mut self, record: Record) {
+        self.step.records.push(record);
+        self.is_changed = true;
+    }
+
+    /// Looks at the pixel again when the open step is true.
+    pub fn attend(&mut self, pixel: &PixelId) {
+        self.attend.push(pixel.clone());
+        self.is_changed = true;
+    }
+
+    /// The number of the open step.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Whether nothing waits to be written.
+    pub fn is_clean(&self) -> bool {
+        !self.is_changed
+    }
+
+    /// Rows that wait to be written.
+    pub fn rows(&self) -> usize {
+        self.step.rows.len()
+    }
+
+    /// Closes the page and opens the next.
+    pub fn close(&mut self, name: &'static str) -> Closed {
+        let mut step = std::mem::take(&mut self.step);
+        step.name = name;
+        let metadata = serde_json::to_string(&self.note).expect("two numbers");
+        step.consumed.push(Consumed {
+            group: Group::Capi,
+            partition: self.partition,
+            next_offset: self.offsets.low(),
+            metadata: Some(metadata),
+        });
+        self.metrics.waiting.with_label_values(&[&self.partition.to_string()]).set(self.note.waiting as i64);
+        for (outcome, count) in Outcome::ALL.into_iter().zip(std::mem::take(&mut self.ended)).filter(|(_, count)| *count > 0) {
+            self.metrics.deliveries.with_label_values(&[outcome.name()]).inc_by(count);
+        }
+        self.is_changed = false;
+        self.seq += 1;
+        Closed { seq: self.seq - 1, step, released: std::mem::take(&mut self.released), attend: std::mem::take(&mut self.attend) }
+    }
+
+    fn consume(&mut self, item: &mut Item) {
+        if std::mem::take(&mut item.is_fresh) {
+            self.done(item.offset);
+        }
+        for offset in item.also.drain(..) {
+            self.done(offset);
+        }
+        self.is_changed = true;
+    }
+
+    /// The record's key; neighbours in a step mostly share it.
+    fn key_of(&mut self, pixel: &PixelId) -> Bytes {
+        match &self.pixel_key {
+            Some((known, key)) if known == pixel => key.clone(),
+            _ => {
+                let key = Bytes::copy_from_slice(pixel.as_str().as_bytes());
+                self.pixel_key = Some((pixel.clone(), key.clone()));
+                key
+            }
+        }
+    }
+}

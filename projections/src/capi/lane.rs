@@ -1,0 +1,250 @@
+//! One pixel's way to Meta: its queue, its one request in flight, its pauses. Pure: it never waits, reads or sends.
+
+use std::{
+    collections::{BTreeSet, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use schemas::{dispatch::Dispatch, secret::Sealed, time::Time};
+
+use super::{
+    access::Access,
+    agenda::rounded,
+    config::{Config, micros},
+    item::Item,
+    schedule,
+};
+
+/// Batches that a pixel's queue holds before its dispatches go to `waiting`.
+const QUEUE_BATCHES: usize = 4;
+
+/// One pixel's way to Meta.
+#[derive(Default)]
+pub struct Lane {
+    /// Read and not sent yet, in order; what came out of `waiting` stands in front.
+    queue: VecDeque<Item>,
+    queue_bytes: usize,
+    /// Parts of a refused batch, the next one last.
+    groups: Vec<Vec<Item>>,
+    /// The batch whose intent or request is on its way.
+    flying: Option<Vec<Item>>,
+    /// Keys with a row in `waiting` that must not be read again: they are in memory, or in a step that is not true yet.
+    pub busy: HashSet<String>,
+    /// Later revisions whose first one may be in a step that is not true yet.
+    pub late: Vec<Late>,
+    /// Failures in a row.
+    pub failures: u32,
+    paused_until: Option<Time>,
+    /// Moments at which rows in `waiting` become due.
+    dues: BTreeSet<Time>,
+    /// Whether all rows in `waiting` are known, so that `dues` is complete.
+    pub is_surveyed: bool,
+    /// When to survey again if they are too many for one look.
+    pub survey_at: Time,
+    /// Rows due until then are due now: the reason of their pause has gone.
+    pub eager_until: Option<Time>,
+    /// Whether rows were passed over because they were busy.
+    pub looks_again: bool,
+    /// New dispatches go to `waiting` until the queue has gone down.
+    is_spilling: bool,
+    /// Nothing is sent before that step is true.
+    pub barrier: u64,
+    /// The token, opened.
+    pub access: Option<Arc<Access>>,
+    /// Why the pixel itself is at fault, and since which token.
+    pub refused: Option<Refused>,
+}
+
+/// A pixel at fault: the token it had then, none if the directory did not know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused(pub Option<Sealed>);
+
+/// A later revision that waits for a step.
+pub struct Late {
+    /// The step that must be true before the ledger is asked.
+    pub after: u64,
+    pub offset: u64,
+    pub dispatch: Dispatch,
+}
+
+/// What a lane can do now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing, until something happens.
+    Nothing,
+    /// Nothing before this moment.
+    At(Time),
+    /// See what is due in `waiting`.
+    Look,
+    /// Send a batch.
+    Send,
+}
+
+impl Lane {
+    /// What to do now; every step up to `durable` is true.
+    pub fn turn(&mut self, now: Time, durable: u64, config: &Config) -> Turn {
+        if self.flying.is_some() || self.barrier > durable {
+            return Turn::Nothing;
+        }
+        if let Some(until) = self.paused_until {
+            if now < until {
+                return Turn::At(until);
+            }
+            self.paused_until = None;
+        }
+        if self.dues.first().is_some_and(|due| *due <= now) && self.late.is_empty() && self.busy.len() < config.batch_events_max {
+            return Turn::Look;
+        }
+        if !self.groups.is_empty() {
+            return Turn::Send;
+        }
+        match self.queue.front() {
+            None => Turn::Nothing,
+            Some(_) if self.has_full_batch(config) => Turn::Send,
+            Some(first) => match first.arrived.plus_micros(micros(config.linger_ms)) {
+                at if at <= now => Turn::Send,
+                at => Turn::At(at),
+            },
+        }
+    }
+
+    /// Takes the next batch: part of a refused one, else from the queue.
+    pub fn take_batch(&mut self, config: &Config) -> Vec<Item> {
+        if let Some(group) = self.groups.pop() {
+            return group;
+        }
+        let (mut bytes, mut company) = (0, config.batch_events_max.max(1));
+        let fits = self.queue.iter().enumerate().take_while(|(number, item)| {
+            bytes += item.payload().len() + 1;
+            company = company.min(schedule::company(item.tries(), config.batch_events_max));
+            *number == 0 || bytes <= config.batch_bytes_max && *number < company
+        });
+        let count = fits.count();
+        let batch: Vec<Item> = self.queue.drain(..count).collect();
+        self.queue_bytes -= batch.iter().map(|item| item.payload().len()).sum::<usize>();
+        if self.queue.len() <= QUEUE_BATCHES / 2 * config.batch_events_max && self.queue_bytes <= lane_bytes_max(config) / 2 {
+            self.is_spilling = false;
+        }
+        batch
+    }
+
+    /// The batch goes out.
+    pub fn fly(&mut self, batch: Vec<Item>) {
+        self.flying = Some(batch);
+    }
+
+    /// The batch that is out.
+    pub fn flying(&self) -> &[Item] {
+        self.flying.as_deref().unwrap_or_default()
+    }
+
+    /// The batch is back.
+    pub fn land(&mut self) -> Vec<Item> {
+        self.flying.take().unwrap_or_default()
+    }
+
+    /// A part of a refused batch is sent before anything else.
+    pub fn send_next(&mut self, group: Vec<Item>) {
+        self.groups.push(group);
+    }
+
+    /// Puts a dispatch at the end of the queue.
+    pub fn push(&mut self, item: Item) {
+        self.queue_bytes += item.payload().len();
+        self.queue.push_back(item);
+    }
+
+    /// Puts dispatches that waited in front of the queue, keeping their order.
+    pub fn push_front(&mut self, items: Vec<Item>) {
+        for item in items.into_iter().rev() {
+            self.queue_bytes += item.payload().len();
+            self.queue.push_front(item);
+        }
+    }
+
+    /// Whether it is worth a look just after a push: a batch began, or became full.
+    pub fn wants_attention(&self, config: &Config) -> bool {
+        self.flying.is_none() && (self.queue.len() == 1 || self.has_full_batch(config))
+    }
+
+    /// Whether the queue takes one more.
+    pub fn has_room(&self, config: &Config) -> bool {
+        self.queue.len() < QUEUE_BATCHES * config.batch_events_max && self.queue_bytes < lane_bytes_max(config)
+    }
+
+    /// New dispatches go to `waiting` until the queue has gone down.
+    pub fn spill(&mut self) {
+        self.is_spilling = true;
+    }
+
+    /// Until when new dispatches must wait, if they must.
+    pub fn holds_until(&self, now: Time) -> Option<Time> {
+        self.paused_until.filter(|until| *until > now).or(self.is_spilling.then_some(now))
+    }
+
+    /// Nothing is sent before that moment. Answers everything that was to be sent.
+    pub fn pause(&mut self, until: Time) -> Vec<Item> {
+        self.paused_until = Some(until);
+        self.is_spilling = false;
+        self.queue_bytes = 0;
+        let groups = std::mem::take(&mut self.groups);
+        groups.into_iter().rev().flatten().chain(std::mem::take(&mut self.queue)).collect()
+    }
+
+    /// The reason of the pause has gone.
+    pub fn resume(&mut self, now: Time) {
+        self.refused = None;
+        self.failures = 0;
+        self.eager_until = self.paused_until.take();
+        self.due_at(now);
+    }
+
+    /// Rows in `waiting` become due at that moment. Answers when to look.
+    pub fn due_at(&mut self, at: Time) -> Time {
+        let at = rounded(at);
+        self.dues.insert(at);
+        at
+    }
+
+    /// Rows due until now are looked at.
+    pub fn looked(&mut self, now: Time) {
+        self.dues = self.dues.split_off(&now.plus_micros(1));
+    }
+
+    /// The same delivery in the queue, taken out if no request ever carried it.
+    pub fn queued(&mut self, dedup_key: &str) -> Option<Queued<'_>> {
+        let is_it = |item: &Item| item.dispatch.dedup_key == dedup_key;
+        if let Some(at) = self.queue.iter().position(is_it) {
+            if self.queue[at].is_unattempted() {
+                self.queue_bytes -= self.queue[at].payload().len();
+                return self.queue.remove(at).map(Box::new).map(Queued::Unattempted);
+            }
+            return self.queue.get_mut(at).map(Queued::Attempted);
+        }
+        let groups = self.groups.iter_mut().chain(self.flying.as_mut());
+        groups.flatten().find(|item| is_it(item)).map(Queued::Attempted)
+    }
+
+    /// Whether a delivery is in memory.
+    pub fn is_known(&self, dedup_key: &str) -> bool {
+        let flying = self.flying.iter().flatten();
+        self.queue.iter().chain(self.groups.iter().flatten()).chain(flying).any(|item| item.dispatch.dedup_key == dedup_key)
+    }
+
+    fn has_full_batch(&self, config: &Config) -> bool {
+        self.queue.len() >= config.batch_events_max || self.queue_bytes >= config.batch_bytes_max
+    }
+}
+
+/// What of a delivery is in memory.
+pub enum Queued<'a> {
+    /// No request ever carried it: it was taken out of the queue.
+    Unattempted(Box<Item>),
+    /// A request carried it, or carries it now.
+    Attempted(&'a mut Item),
+}
+
+/// One pixel may hold a quarter of the memory of all.
+fn lane_bytes_max(config: &Config) -> usize {
+    config.pending_bytes_max / 4
+}

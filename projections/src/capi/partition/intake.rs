@@ -1,0 +1,247 @@
+//! Records of the log become items of lanes, or end at once, or wait.
+
+use std::sync::atomic::Ordering;
+
+use schemas::{
+    dead::{Dead, DeadReason},
+    dispatch::Dispatch,
+    envelope::VERSION,
+    id::PixelId,
+    row::Waiting,
+    time::{SECOND_US, Time},
+    topic::Topic,
+};
+use serde::Deserialize;
+use storage::{Record, Stored};
+use uuid::Uuid;
+
+use super::{OPEN_ROWS_MAX, Partition};
+use crate::capi::{
+    Error,
+    config::micros,
+    item::{Item, Waits},
+    lane::{Late, Queued},
+    schedule::{self, Standing},
+};
+
+impl Partition {
+    /// Places what was read. A pixel without room holds reading for a moment; then its dispatches go to `waiting`.
+    pub(super) async fn intake(&mut self) -> Result<(), Error> {
+        self.resolve_late().await?;
+        while self.books.rows() < OPEN_ROWS_MAX {
+            let Some((offset, dispatch)) = self.next_dispatch() else { break };
+            if !self.has_room(&dispatch.pixel_id) {
+                let now = self.now();
+                let until = *self.hold_until.get_or_insert_with(|| now.plus_micros(micros(self.room.config.read_hold_ms)));
+                if now < until {
+                    self.front = Some((offset, dispatch));
+                    break;
+                }
+                self.lanes.entry(dispatch.pixel_id.clone()).or_default().spill();
+            }
+            self.hold_until = None;
+            self.place(offset, dispatch).await?;
+        }
+        Ok(())
+    }
+
+    fn next_dispatch(&mut self) -> Option<(u64, Dispatch)> {
+        if self.front.is_some() {
+            return self.front.take();
+        }
+        loop {
+            let stored = self.read.pop_front()?;
+            let offset = stored.position.offset;
+            match parse(&stored) {
+                Ok(dispatch) => {
+                    self.books.take(offset);
+                    return Some((offset, dispatch));
+                }
+                Err(Unreadable::Newer(version)) => {
+                    tracing::error!(
+                        partition = self.number,
+                        offset,
+                        version,
+                        "a dispatch is newer than this build, which reads up to version {VERSION}: upgrade this process; the partition stands still"
+                    );
+                    self.room.metrics.stopped.with_label_values(&[&self.label]).set(1);
+                    self.stands_still = true;
+                    self.read.clear();
+                    return None;
+                }
+                Err(Unreadable::Damaged(why)) => {
+                    tracing::error!(partition = self.number, offset, why, "a dispatch cannot be read and is put aside");
+                    self.room.metrics.dead.inc();
+                    self.books.take(offset);
+                    self.books.record(dead(&stored, why));
+                    self.books.done(offset);
+                }
+            }
+        }
+    }
+
+    fn has_room(&self, pixel: &PixelId) -> bool {
+        let Some(lane) = self.lanes.get(pixel) else { return self.has_memory() };
+        lane.holds_until(Time::default()).is_some() || lane.has_room(&self.room.config) && self.has_memory()
+    }
+
+    pub(super) fn has_memory(&self) -> bool {
+        self.room.pending.load(Ordering::Relaxed) < self.room.config.pending_bytes_max
+    }
+
+    async fn place(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
+        if dispatch.revision > 1 {
+            return self.place_revision(offset, dispatch).await;
+        }
+        // A row there means: it has its outcome, or it waits. Above the mark nothing was ever written.
+        if offset < self.touched_before && self.deliveries.delivery(&dispatch.pixel_id, &dispatch.dedup_key).await?.is_some() {
+            self.books.done(offset);
+            return Ok(());
+        }
+        self.admit(Item::fresh(offset, dispatch, self.now(), &self.room.pending));
+        Ok(())
+    }
+
+    /// Gives an item to its lane, unless it ends at once or must wait.
+    fn admit(&mut self, item: Item) {
+        let now = self.now();
+        let resend_us = self.resend_us();
+        let pixel = item.dispatch.pixel_id.clone();
+        let lane = self.lanes.entry(pixel.clone()).or_default();
+        let waits_until = match schedule::standing(&item.dispatch, item.delivery.as_deref(), now, resend_us) {
+            Standing::End(outcome, reason) => return self.books.end(item, None, outcome, Some(reason), now),
+            Standing::Later(at) => Some(at),
+            Standing::Send => lane.holds_until(now),
+        };
+        if let Some(at) = waits_until {
+            let at = lane.due_at(schedule::due(&item.dispatch, at));
+            self.agenda.note(&pixel, at);
+            return self.books.wait(item, None, at, None);
+        }
+        lane.push(item);
+        if lane.wants_attention(&self.room.config) {
+            self.agenda.at_once(&pixel);
+        }
+    }
+
+    /// A later revision takes the place of the first if no request carried that one; else it is noted and not sent.
+    async fn place_revision(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
+        let now = self.now();
+        let lane = self.lanes.entry(dispatch.pixel_id.clone()).or_default();
+        match lane.queued(&dispatch.dedup_key) {
+            Some(Queued::Unattempted(mut item)) if dispatch.revision <= item.dispatch.revision => {
+                item.also.push(offset);
+                lane.push(*item);
+            }
+            Some(Queued::Unattempted(item)) => {
+                let item = item.replaced(offset, dispatch, now, &self.room.pending);
+                self.admit(item);
+            }
+            Some(Queued::Attempted(item)) => {
+                if dispatch.revision > item.dispatch.revision {
+                    item.noted_revision = item.noted_revision.max(Some(dispatch.revision));
+                }
+                item.also.push(offset);
+            }
+            // Its first revision may stand in a step that is not true yet: the ledger is asked when it is.
+            None if self.writing.is_some() || !self.books.is_clean() => {
+                self.with_late.insert(dispatch.pixel_id.clone());
+                lane.late.push(Late { after: self.books.seq(), offset, dispatch });
+            }
+            None => self.resolve(offset, dispatch).await?,
+        }
+        Ok(())
+    }
+
+    async fn resolve_late(&mut self) -> Result<(), Error> {
+        for pixel in std::mem::take(&mut self.with_late) {
+            let Some(lane) = self.lanes.get_mut(&pixel) else { continue };
+            let (ready, late): (Vec<Late>, Vec<Late>) =
+                std::mem::take(&mut lane.late).into_iter().partition(|late| late.after <= self.durable);
+            lane.late = late;
+            if !lane.late.is_empty() {
+                self.with_late.insert(pixel.clone());
+            }
+            for Late { offset, dispatch, .. } in ready {
+                let lane = self.lanes.entry(pixel.clone()).or_default();
+                if lane.is_known(&dispatch.dedup_key) {
+                    self.place_revision(offset, dispatch).await?; // another revision came meanwhile
+                } else {
+                    self.resolve(offset, dispatch).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger knows everything about the first revision.
+    async fn resolve(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
+        let (pixel, key) = (dispatch.pixel_id.clone(), dispatch.dedup_key.clone());
+        let known = self.deliveries.delivery(&pixel, &key).await?;
+        let now = self.now();
+        let item = match known {
+            None => {
+                self.admit(Item::fresh(offset, dispatch, now, &self.room.pending));
+                return Ok(());
+            }
+            Some(delivery) if delivery.revision.max(delivery.noted_revision.unwrap_or(0)) >= dispatch.revision => {
+                self.books.done(offset);
+                return Ok(());
+            }
+            Some(delivery) if delivery.outcome.is_some() || delivery.attempts > 0 => {
+                self.lanes.entry(pixel).or_default().busy.insert(key);
+                self.books.note_revision(delivery, dispatch.revision, offset);
+                return Ok(());
+            }
+            Some(delivery) => {
+                let deadline_hour = schedule::deadline_hour(delivery.occurred_at);
+                let row: Option<Waiting> = self.deliveries.waiting(&pixel, deadline_hour, &key).await?;
+                let mut item = Item::fresh(offset, dispatch, now, &self.room.pending);
+                item.waits = row.map(|row| Waits { deadline_hour, tries: row.tries });
+                item
+            }
+        };
+        if item.waits.is_some() {
+            self.lanes.entry(pixel).or_default().busy.insert(key);
+        }
+        self.admit(item);
+        Ok(())
+    }
+
+    pub(super) fn resend_us(&self) -> i64 {
+        i64::from(self.room.config.ambiguous_resend_hours) * 3_600 * SECOND_US
+    }
+}
+
+enum Unreadable {
+    Newer(u16),
+    Damaged(String),
+}
+
+fn parse(stored: &Stored) -> Result<Dispatch, Unreadable> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u16,
+    }
+    match serde_json::from_slice::<Dispatch>(&stored.value) {
+        Ok(dispatch) if dispatch.version <= VERSION => Ok(dispatch),
+        Ok(dispatch) => Err(Unreadable::Newer(dispatch.version)),
+        Err(error) => match serde_json::from_slice::<Head>(&stored.value) {
+            Ok(head) if head.version > VERSION => Err(Unreadable::Newer(head.version)),
+            _ => Err(Unreadable::Damaged(error.to_string())),
+        },
+    }
+}
+
+fn dead(stored: &Stored, why: String) -> Record {
+    let dead = Dead {
+        id: Uuid::nil(),
+        version: VERSION,
+        funnel_id: None,
+        received_at: stored.time,
+        position: stored.position,
+        reason: DeadReason::Refused { code: "unreadable_dispatch".to_owned(), message: why },
+    };
+    let value = serde_json::to_vec(&dead).expect("plain values, and a vector takes every byte");
+    Record { topic: Topic::Dead, key: stored.key.clone(), value: value.into(), time: stored.time }
+}

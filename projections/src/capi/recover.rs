@@ -1,0 +1,93 @@
+//! At start: an intent without an outcome was an ambiguous attempt. Its dispatches wait again, due now, under the same ids.
+
+use schemas::{
+    delivery::{Attempt, Reason},
+    dispatch::Dispatch,
+    id::PixelId,
+    row::{Intent, IntentItem},
+    topic::{Group, Topic},
+};
+
+use super::{
+    Error, Room,
+    books::{Books, Note},
+    item::{Item, Waits},
+    schedule,
+};
+
+/// Tells the attempts that a former process left open, one step each. Answers the partition's books and where reading begins.
+pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64), Error> {
+    let committed = room.storage.committed(Group::Capi, partition).await?;
+    let note = match committed.metadata.as_deref().and_then(|note| serde_json::from_str(note).ok()) {
+        Some(note) => note,
+        None if committed.next_offset == 0 => Note::default(),
+        // Somebody else committed this offset: everything in the log may have been touched.
+        None => Note { touched: room.storage.bounds(Topic::Dispatch, partition).await?.1, ..Note::default() },
+    };
+    let mut books = Books::new(partition, committed.next_offset, note, room.metrics.clone());
+    for intent in room.storage.deliveries().open_intents(partition).await? {
+        let (attempt, pixel, events) = (intent.attempt, intent.pixel_id.clone(), intent.items.len());
+        tracing::warn!(partition, attempt, %pixel, events, "an attempt has no outcome; it was ambiguous, and its dispatches wait again");
+        room.metrics.ambiguous.inc();
+        tell(room, &mut books, intent).await?;
+        room.storage.commit(books.close("recover").step).await?;
+    }
+    Ok((books, committed.next_offset))
+}
+
+async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Error> {
+    let now = room.world.now();
+    let attempt =
+        Attempt { number: intent.attempt, at: intent.at, status: None, code: None, subcode: None, trace_id: None, ambiguous: true };
+    let reason =
+        Reason { code: "ambiguous".to_owned(), message: "we stopped before Meta's answer was written; it is sent again".to_owned() };
+    for item in &intent.items {
+        match find(room, intent.partition, &intent.pixel_id, item).await? {
+            Found::Waits(item) => books.wait(*item, Some(attempt.clone()), now, Some(reason.clone())),
+            Found::HasOutcome => {}
+            Found::Nowhere => {
+                tracing::error!(
+                    partition = intent.partition,
+                    offset = item.offset,
+                    "a dispatch of an open attempt is neither in the log nor waiting"
+                );
+            }
+        }
+        books.touched(item.offset);
+    }
+    books.settle(intent.attempt, intent.at, intent.pixel_id);
+    Ok(())
+}
+
+enum Found {
+    Waits(Box<Item>),
+    HasOutcome,
+    Nowhere,
+}
+
+/// What was sent: the very dispatch at that offset, or what waits in its place if the log has let it go.
+async fn find(room: &Room, partition: u32, pixel: &PixelId, item: &IntentItem) -> Result<Found, Error> {
+    let deliveries = room.storage.deliveries();
+    let delivery = deliveries.delivery(pixel, &item.dedup_key).await?;
+    if delivery.as_ref().is_some_and(|delivery| delivery.outcome.is_some()) {
+        return Ok(Found::HasOutcome);
+    }
+    let row = match &delivery {
+        Some(delivery) => deliveries.waiting(pixel, schedule::deadline_hour(delivery.occurred_at), &item.dedup_key).await?,
+        None => None,
+    };
+    let waits = row.as_ref().map(|row| Waits { deadline_hour: row.deadline_hour, tries: row.tries });
+    let Some(dispatch) = logged(room, partition, item).await?.or(row.map(|row| row.dispatch)) else { return Ok(Found::Nowhere) };
+    let delivery = delivery.filter(|delivery| delivery.revision >= dispatch.revision);
+    Ok(Found::Waits(Box::new(Item::known(item.offset, dispatch, delivery, waits, room.world.now(), &room.pending))))
+}
+
+async fn logged(room: &Room, partition: u32, item: &IntentItem) -> Result<Option<Dispatch>, Error> {
+    let stored = room.storage.reader(Topic::Dispatch, partition, item.offset).available(1, 1).await?;
+    Ok(stored
+        .into_iter()
+        .next()
+        .filter(|stored| stored.position.offset == item.offset)
+        .and_then(|stored| serde_json::from_slice::<Dispatch>(&stored.value).ok())
+        .filter(|dispatch| dispatch.dedup_key == item.dedup_key))
+}
