@@ -130,6 +130,8 @@ fn a_national_phone_number_is_read_by_the_persons_own_country() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..proptest::test_runner::Config::default() })]
+
     #[test]
     fn normalising_twice_changes_nothing(text in "\\PC{0,24}", field in proptest::sample::select(vec!["em", "fn", "ct", "st", "zp", "external_id"])) {
         if let Some(once) = normalised(field, &text) {

@@ -58,10 +58,10 @@ pub fn state(text: &str) -> Option<String> {
 pub fn zip(text: &str, country: Option<Country>) -> Option<String> {
     let lower = lower(text);
     let kept = lower.split('-').next().unwrap_or_default().chars().filter(|c| !c.is_whitespace());
-    let zip: String = match country {
+    let zip = composed(match country {
         Some(country) if country.is_us() => kept.take(5).collect(),
         _ => kept.collect(),
-    };
+    });
     (zip.chars().count() >= 2 && zip.contains(char::is_alphanumeric)).then_some(zip)
 }
 
@@ -77,7 +77,7 @@ pub fn gender(text: &str) -> Option<String> {
 
 /// The shop's own id of a person: lower case without white space, so that every channel gives the same digest.
 pub fn external_id(text: &str) -> Option<String> {
-    let id: String = lower(text).chars().filter(|c| !c.is_whitespace()).collect();
+    let id = composed(lower(text).chars().filter(|c| !c.is_whitespace()).collect());
     (!id.is_empty()).then_some(id)
 }
 
@@ -87,10 +87,15 @@ fn lower(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return if text.bytes().any(|b| b.is_ascii_uppercase()) { Cow::Owned(text.to_ascii_lowercase()) } else { Cow::Borrowed(text) };
     }
-    Cow::Owned(match is_nfc_quick(text.chars()) {
-        IsNormalized::Yes => text.to_lowercase(),
-        IsNormalized::No | IsNormalized::Maybe => text.nfc().collect::<String>().to_lowercase(),
-    })
+    Cow::Owned(composed(composed(text.to_owned()).to_lowercase()))
+}
+
+/// The composed form. What was removed from between two characters may let them compose, so it is asked for again at the end.
+fn composed(text: String) -> String {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => text,
+        IsNormalized::No | IsNormalized::Maybe => text.nfc().collect(),
+    }
 }
 
 /// Accents and vowel signs that stand as characters of their own, but not the selectors that turn a symbol into an emoji.
@@ -99,6 +104,6 @@ fn is_accent(c: char) -> bool {
 }
 
 fn with_a_letter(chars: impl Iterator<Item = char>) -> Option<String> {
-    let text: String = chars.collect();
+    let text = composed(chars.collect());
     text.contains(char::is_alphabetic).then_some(text)
 }
