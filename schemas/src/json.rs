@@ -1,6 +1,6 @@
 //! Small readers of JSON text that keep what came as it came.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -18,6 +18,10 @@ pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// The words by which a repeated name is recognised in an error of `serde_json`, which only carries text.
 const DUPLICATE: &str = "duplicate key ";
+
+/// Up to so many names a repeated one is searched for; beyond, they are hashed, because a body full of names would take a tenth of a
+/// second to search.
+const SEARCHED_MAX: usize = 32;
 
 /// Why a text is not the object that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +69,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
                 let mut fields: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::with_capacity(12);
+                let mut names = HashSet::new();
                 while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
-                    if fields.iter().any(|(known, _)| *known == name) {
+                    let is_repeated = if fields.len() < SEARCHED_MAX {
+                        fields.iter().any(|(known, _)| *known == name)
+                    } else {
+                        if names.is_empty() {
+                            names.extend(fields.iter().map(|(known, _)| known.clone()));
+                        }
+                        !names.insert(name.clone())
+                    };
+                    if is_repeated {
                         return Err(de::Error::custom(format_args!("{DUPLICATE}{name}")));
                     }
                     fields.push((name, map.next_value()?));
@@ -119,7 +132,7 @@ pub fn duplicate_key(json: &str) -> Option<String> {
             Ok(Any)
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Any, A::Error> {
-            let mut names = std::collections::HashSet::new();
+            let mut names = HashSet::new();
             while let Some(Text(name)) = map.next_key::<Text<'de>>()? {
                 if names.contains(&name) {
                     return Err(de::Error::custom(format_args!("{DUPLICATE}{name}")));
@@ -142,6 +155,10 @@ mod tests {
     #[test]
     fn a_repeated_name_is_found_at_any_depth() {
         assert_eq!(Fields::parse(r#"{"a":1,"a":2}"#).err(), Some(FieldsError::Duplicate("a".into())));
+        let many = (0..100).fold(String::new(), |text, at| text + &format!("\"k{at}\":1,"));
+        assert_eq!(Fields::parse(&format!("{{{many}\"k7\":2}}")).err(), Some(FieldsError::Duplicate("k7".into())));
+        assert_eq!(Fields::parse(&format!("{{{many}\"k99\":2}}")).err(), Some(FieldsError::Duplicate("k99".into())));
+        assert_eq!(Fields::parse(&format!("{{{many}\"k100\":2}}")).map(|fields| fields.0.len()), Ok(101));
         assert_eq!(Fields::parse(r#"{"a":1,"\u0061":2}"#).err(), Some(FieldsError::Duplicate("a".into())));
         assert_eq!(duplicate_key(r#"{"m":{"x":[{"y":1,"y":2}]}}"#), Some("y".into()));
         assert_eq!(duplicate_key(r#"{"m":{"x":[{"y":1e400}]}}"#), None);
