@@ -1,82 +1,81 @@
 //! What must not reach Meta in the clear: fields by their name, e-mail addresses by their look.
 
-/// Names that say who somebody is, without case and punctuation.
-const IDENTIFIERS: [&str; 37] = [
-    "email",
-    "mail",
-    "emailaddress",
-    "useremail",
-    "customeremail",
-    "phone",
-    "phonenumber",
-    "telephone",
-    "tel",
-    "mobile",
-    "mobilenumber",
-    "userphone",
-    "customerphone",
-    "name",
-    "firstname",
-    "lastname",
-    "fullname",
-    "surname",
-    "familyname",
-    "givenname",
-    "middlename",
-    "username",
-    "customername",
-    "birthdate",
-    "birthday",
-    "dateofbirth",
-    "dob",
-    "gender",
-    "sex",
-    "customerid",
-    "externalid",
-    "ip",
-    "ipaddress",
-    "clientipaddress",
-    "clientuseragent",
-    "fbp",
-    "fbc",
-];
-
-/// Names of address parts, and Meta's own short keys of a person.
-const ADDRESS: [&str; 23] = [
-    "address",
-    "address1",
-    "address2",
-    "street",
-    "streetaddress",
-    "shippingaddress",
-    "billingaddress",
-    "city",
-    "state",
-    "province",
-    "zip",
-    "zipcode",
-    "postalcode",
-    "postcode",
-    "country",
-    "em",
-    "ph",
-    "fn",
-    "ln",
-    "ge",
-    "ct",
-    "st",
-    "zp",
-];
-
-/// Whether a property of that name may tell who somebody is.
+/// Whether a property of that name may tell who somebody is: an identifier, a part of an address, one of Meta's own short keys of
+/// a person, or a name that means a person as often as a thing.
 pub(super) fn is_personal(name: &str) -> bool {
-    folded(name, |name| ADDRESS.contains(&name) || IDENTIFIERS.contains(&name) || name == "db")
+    folded(name, |name| is_identifying(name) || is_part_of_address(name) || is_metas_key(name) || matches!(name, "name" | "ip"))
 }
 
-/// Whether a query parameter of that name tells who somebody is. Parts of an address are common words in shop addresses
-/// (`?city=`, `?state=`) and stay.
+/// Whether a query parameter of that name tells who somebody is. Parts of an address and short keys are common words in a shop's
+/// addresses (`?city=`, `?st=`) and stay.
 pub(super) fn is_identifier(name: &str) -> bool {
-    folded(name, |name| name != "name" && name != "ip" && IDENTIFIERS.contains(&name))
+    folded(name, is_identifying)
+}
+
+fn is_identifying(name: &str) -> bool {
+    matches!(
+        name,
+        "email"
+            | "mail"
+            | "emailaddress"
+            | "useremail"
+            | "customeremail"
+            | "phone"
+            | "phonenumber"
+            | "telephone"
+            | "tel"
+            | "mobile"
+            | "mobilenumber"
+            | "userphone"
+            | "customerphone"
+            | "firstname"
+            | "lastname"
+            | "fullname"
+            | "surname"
+            | "familyname"
+            | "givenname"
+            | "middlename"
+            | "username"
+            | "customername"
+            | "birthdate"
+            | "birthday"
+            | "dateofbirth"
+            | "dob"
+            | "gender"
+            | "sex"
+            | "customerid"
+            | "externalid"
+            | "ipaddress"
+            | "clientipaddress"
+            | "clientuseragent"
+            | "fbp"
+            | "fbc"
+    )
+}
+
+fn is_part_of_address(name: &str) -> bool {
+    matches!(
+        name,
+        "address"
+            | "address1"
+            | "address2"
+            | "street"
+            | "streetaddress"
+            | "shippingaddress"
+            | "billingaddress"
+            | "city"
+            | "state"
+            | "province"
+            | "zip"
+            | "zipcode"
+            | "postalcode"
+            | "postcode"
+            | "country"
+    )
+}
+
+fn is_metas_key(name: &str) -> bool {
+    matches!(name, "em" | "ph" | "fn" | "ln" | "ge" | "ct" | "st" | "zp" | "db")
 }
 
 /// The name in lower case without punctuation; long ones are none of ours.
@@ -94,7 +93,7 @@ fn folded(name: &str, ask: impl Fn(&str) -> bool) -> bool {
 /// Whether an e-mail address stands in a text, also if its `@` is written as in an address line or as JSON may escape it.
 pub(super) fn has_email(text: &str) -> bool {
     const AT: [&str; 3] = ["%40", "%2540", "\\u0040"];
-    if text.contains(['%', '\\']) && AT.iter().any(|at| text.contains(at)) {
+    if (text.contains('%') || text.contains('\\')) && AT.iter().any(|at| text.contains(at)) {
         return has_plain_email(&AT.iter().fold(text.to_owned(), |text, at| text.replace(at, "@")));
     }
     has_plain_email(text)

@@ -25,7 +25,7 @@ pub(super) fn told(url: &str) -> Option<Cow<'_, str>> {
     let rest = rest(url)?;
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    if host.len() == authority.len() && !pieces(path).any(|piece| piece.is_personal()) {
+    if host.len() == authority.len() && !tells_somebody(path) {
         return Some(Cow::Borrowed(url));
     }
     let mut kept = String::with_capacity(url.len());
@@ -40,6 +40,11 @@ pub(super) fn told(url: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(kept))
 }
 
+/// Whether something in it must go. Nearly no address has anything, so it is asked of the whole before each piece is looked at.
+fn tells_somebody(path: &str) -> bool {
+    personal::has_email(path) || (path.contains('=') && pieces(path).any(|piece| piece.is_identifier()))
+}
+
 /// One part between the marks of an address.
 struct Piece<'a> {
     /// The mark before it.
@@ -51,7 +56,11 @@ struct Piece<'a> {
 
 impl Piece<'_> {
     fn is_personal(&self) -> bool {
-        personal::has_email(self.text) || self.name.is_some_and(personal::is_identifier)
+        personal::has_email(self.text) || self.is_identifier()
+    }
+
+    fn is_identifier(&self) -> bool {
+        self.name.is_some_and(personal::is_identifier)
     }
 }
 
@@ -61,10 +70,10 @@ fn pieces(path: &str) -> impl Iterator<Item = Piece<'_>> {
     let mut before = "";
     std::iter::from_fn(move || {
         let text = rest?;
-        let end = text.find(['/', '?', '&', '=', '#', ';']);
+        let end = text.bytes().position(|b| matches!(b, b'/' | b'?' | b'&' | b'=' | b'#' | b';'));
         let piece = Piece { mark, text: &text[..end.unwrap_or(text.len())], name: (mark == Some('=')).then_some(before) };
-        mark = end.and_then(|end| text[end..].chars().next());
-        rest = end.map(|end| &text[end + 1..]); // every mark is one byte
+        mark = end.map(|end| char::from(text.as_bytes()[end]));
+        rest = end.map(|end| &text[end + 1..]);
         before = piece.text;
         Some(piece)
     })

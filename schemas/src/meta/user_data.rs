@@ -37,22 +37,18 @@ pub(super) fn write(out: &mut String, conversion: &Conversion<'_>) {
 
 /// The shop's own id first, then the others, each once.
 fn external_ids(out: &mut String, members: &mut Members, conversion: &Conversion<'_>) {
-    let own = conversion.person.customer_id_sha256.as_ref();
-    let others = conversion.external_ids;
+    let ids = conversion.person.customer_id_sha256.iter().chain(conversion.external_ids);
     let mut list = Members::array();
-    for (at, id) in
-        own.into_iter().chain(others.iter().enumerate().filter(|(at, id)| !others[..*at].contains(id)).map(|(_, id)| id)).enumerate()
-    {
-        if at > 0 && Some(id) == own {
-            continue;
-        }
+    for (at, id) in ids.clone().enumerate() {
         if at == 0 {
             members.key(out, "external_id");
         }
-        list.next(out);
-        write::digest(out, id);
+        if !ids.clone().take(at).any(|earlier| earlier == id) {
+            list.next(out);
+            write::digest(out, id);
+        }
     }
-    if own.is_some() || !others.is_empty() {
+    if ids.count() > 0 {
         list.end(out);
     }
 }
