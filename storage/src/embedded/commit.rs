@@ -93,6 +93,10 @@ impl Committer {
                 self.shared.fail(&why);
                 return;
             }
+            // Gives way once: those who were just answered are about to come back. Without it the first of them would get a sync of
+            // their own and the rest another; with it one sync carries twice as many (64 waiting: 60 instead of 34, and a third less
+            // CPU an append). It is no wait: with nobody ready to run it returns at once.
+            std::thread::yield_now();
         }
     }
 
@@ -115,7 +119,7 @@ impl Committer {
                 store.add(&mut batch, put);
             }
             for merge in job.merges {
-                overlay.apply(merge).map_err(|cause| cause.to_string())?;
+                overlay.apply(merge).map_err(|cause| self.fail(cause.to_string()))?;
             }
             for consumed in &job.consumed {
                 store.add(&mut batch, offsets::put(consumed));
@@ -155,7 +159,7 @@ impl Committer {
             blocks.push((slot, block));
         }
         self.scratch.shrink_to(SCRATCH_BYTES_MAX);
-        self.sync(batch)?;
+        self.sync(batch).map_err(|why| self.fail(why))?;
 
         self.shared.now.saw(newest);
         self.shared.log.publish(blocks);
@@ -167,6 +171,12 @@ impl Committer {
         self.shared.queue.done(bytes);
         self.space.wrote(bytes, &self.shared.space, metrics);
         Ok(())
+    }
+
+    /// Says why before anyone who waits is let go, so that they hear the reason.
+    fn fail(&self, why: String) -> String {
+        self.shared.fail(&why);
+        why
     }
 
     fn sync(&mut self, batch: fjall::OwnedWriteBatch) -> Result<(), String> {

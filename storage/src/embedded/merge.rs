@@ -17,7 +17,7 @@ use crate::log::ReadError;
 #[derive(Debug)]
 pub(super) enum Merge {
     /// Cells join the visitor's row.
-    Visitor(Visitor),
+    Visitor(Box<Visitor>),
     /// Cells join the person's row.
     Person(PersonRow),
     /// Takes the place of the row of the same key, with its marks.
@@ -55,8 +55,8 @@ impl<'a> Overlay<'a> {
             Merge::Visitor(new) => {
                 let key = visitor::key(&new.funnel_id, &new.visitor_id);
                 let row = match self.get(Table::Visitors, &key)? {
-                    Some(old) => visitor::decode(&old)?.merged(new),
-                    None => new,
+                    Some(old) => visitor::decode(&old)?.merged(*new),
+                    None => *new,
                 };
                 self.put(Table::Visitors, key, Some(visitor::encode(&row)));
             }

@@ -82,7 +82,9 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
         };
         let consumed = GROUPS.iter().filter(|group| group.topic() == topic).map(|group| offsets.get(*group, number).next_offset).min();
         let keep_from = young.min(consumed.unwrap_or(u64::MAX));
-        let mut keys = store.prefix(Table::Log, &block::prefix(topic, number));
+        // From the first block that is kept, so that the marks of those dropped before are not walked over again.
+        let blocks = block::key(topic, number, partition.bounds().0).to_vec()..=block::key(topic, number, u64::MAX).to_vec();
+        let mut keys = store.range(Table::Log, blocks);
         let mut dropped = 0;
         let Some(mut key) = keys.next_key()? else { continue };
         let mut start = block::base_of(&key).unwrap_or(0);
@@ -107,4 +109,84 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
         }
     }
     Ok(old)
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::topic::Group;
+
+    use super::*;
+    use crate::{
+        Config, Storage,
+        embedded::{expiry::LogTime, open},
+        log::Append,
+        step::{Consumed, Step},
+    };
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn config(data: std::path::PathBuf) -> Config {
+        Config { data, partitions: 1, free_bytes_min: 0, queue_bytes_max: 1 << 20, pause_at: None, fail_sync_after: None }
+    }
+
+    /// One block an hour in `raw`, `dispatch`, `purchases` and `events`, for 100 hours, with gaps.
+    async fn filled(config: &Config) {
+        let storage = Storage::open_embedded(config).expect("it opens");
+        for hour in (0..100).filter(|hour| hour % 10 != 3) {
+            let append = |topic| Append { topic, key: "k".into(), value: "v".into(), time: Time::from_millis(hour * HOUR_MS + 1) };
+            let topics = [Topic::Raw, Topic::Dispatch, Topic::Purchases, Topic::Events];
+            storage.appender().append(topics.map(append).into()).await.expect("it is durable");
+        }
+        let mut step = Step::named("test");
+        step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset: 20, metadata: None });
+        storage.commit(step).await.expect("it becomes true");
+        storage.close().await;
+    }
+
+    #[tokio::test]
+    async fn blocks_leave_by_age_but_never_before_their_consumer_and_never_the_last() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path().to_owned());
+        filled(&config).await;
+        let store = open::open(&config, &LogTime::default()).expect("it opens");
+        let log = Log::open(&store, 1).expect("it reads");
+        let offsets = Offsets::open(&store, &log).expect("it reads").expect("it fits");
+        let starts = |now_hour: i64, blocks_max: usize| {
+            let old = old(&store, &log, &offsets, now_hour * HOUR_US, blocks_max).expect("it reads");
+            let starts: Vec<_> = old.starts.iter().map(|(slot, start, _)| (log.at(*slot).topic.name(), *start)).collect();
+            (starts, old.is_cut_short)
+        };
+        let days = |days: u32| i64::from(days) * 24;
+        assert_eq!(starts(days(30), 1_000), (vec![], false), "nothing is thirty days old");
+        assert_eq!(starts(days(30) + 5, 1_000), (vec![("raw", 4), ("events", 4)], false), "hours 0, 1, 2 and 4; nobody read dispatch");
+        assert_eq!(starts(days(30) + 50, 1_000).0, [("raw", 20), ("events", 45)], "raw is held by the judge");
+        assert_eq!(starts(days(400), 1_000).0, [("raw", 20), ("events", 89)], "the last block stays, purchases have no limit");
+        assert_eq!(starts(days(400), 7), (vec![("raw", 7)], true), "bounded, and says that there is more");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_asks_for_dropped_records_gets_the_first_that_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path().to_owned());
+        filled(&config).await;
+        let storage = Storage::open_embedded(&config).expect("it opens");
+        // A record of today makes the log's own time today, and everything else older than it is kept.
+        let today = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+        let append = Append { topic: Topic::Events, key: "k".into(), value: "today".into(), time: Time::from_millis(today) };
+        storage.appender().append(vec![append]).await.expect("it is durable");
+        storage.close().await;
+        let storage = Storage::open_embedded(&config).expect("it opens");
+        storage.appender().append(vec![]).await.expect("the thread has been round once");
+        let mut waited = 0;
+        while storage.bounds(Topic::Events, 0).await.expect("it reads").0 == 0 && waited < 1_000 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            waited += 1;
+        }
+        assert_eq!(storage.bounds(Topic::Events, 0).await, Ok((90, 91)));
+        let read = storage.reader(Topic::Events, 0, 0).available(10, usize::MAX).await.expect("it reads");
+        assert_eq!((read.len(), &read[0].value[..], read[0].position.offset), (1, &b"today"[..], 90));
+        assert_eq!(storage.bounds(Topic::Raw, 0).await, Ok((20, 90)));
+        assert_eq!(storage.bounds(Topic::Dispatch, 0).await, Ok((0, 90)));
+        assert_eq!(storage.bounds(Topic::Purchases, 0).await, Ok((0, 90)));
+    }
 }

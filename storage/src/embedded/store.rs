@@ -110,6 +110,7 @@ impl DoubleEndedIterator for Rows {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn unreadable(error: fjall::Error) -> ReadError {
     ReadError::Failed(words(&error))
 }
@@ -117,8 +118,7 @@ fn unreadable(error: fjall::Error) -> ReadError {
 /// `fjall`'s error with its cause, in one line.
 pub(super) fn words(error: &fjall::Error) -> String {
     match error {
-        fjall::Error::Io(cause) => cause.to_string(),
-        fjall::Error::Storage(fjall::LsmError::Io(cause)) => cause.to_string(),
+        fjall::Error::Io(cause) | fjall::Error::Storage(fjall::LsmError::Io(cause)) => cause.to_string(),
         other => format!("{other:?}"),
     }
 }

@@ -1,8 +1,21 @@
 //! Engines to be tested, and things to put into them.
 
+#![allow(dead_code)] // each suite uses its part
+
 use bytes::Bytes;
-use schemas::{envelope::Position, row::Leg, time::Time, topic::Topic};
+use schemas::{
+    delivery::{Delivery, Outcome},
+    dispatch::Dispatch,
+    envelope::{Kind, Position},
+    fact::Purchase,
+    id::{FunnelId, PixelId, VisitorId, WorkspaceId},
+    order::OrderId,
+    row::{Leg, Waiting},
+    time::Time,
+    topic::Topic,
+};
 use storage::{Append, Config, Storage, Stored};
+use uuid::Uuid;
 
 /// An engine whose memory can be lost.
 pub trait Engine {
@@ -57,12 +70,37 @@ pub fn record(topic: Topic, key: &str, value: &str) -> Append {
     }
 }
 
+/// The values of records as text.
+pub fn values(records: &[Stored]) -> Vec<&str> {
+    records.iter().map(|record| std::str::from_utf8(&record.value).expect("text")).collect()
+}
+
+/// A moment.
+pub fn at(ms: i64) -> Time {
+    Time::from_millis(ms)
+}
+
+/// A funnel.
+pub fn funnel() -> FunnelId {
+    FunnelId::parse("fn_1").expect("an id")
+}
+
+/// A visitor.
+pub fn visitor() -> VisitorId {
+    VisitorId::parse("v-1").expect("an id")
+}
+
+/// A pixel.
+pub fn pixel(number: u64) -> PixelId {
+    PixelId::parse(&number.to_string()).expect("an id")
+}
+
 /// A leg whose record stands there.
 pub fn leg(partition: u32, offset: u64) -> Leg {
     Leg {
         position: Position { generation: 0, partition, offset },
-        raw_id: uuid::Uuid::from_u128(u128::from(offset) + 1),
-        received_at: Time::from_millis(1_000),
+        raw_id: Uuid::from_u128(u128::from(offset) + 1),
+        received_at: at(1_000),
         amount_minor: None,
         currency: None,
         email: None,
@@ -72,7 +110,84 @@ pub fn leg(partition: u32, offset: u64) -> Leg {
     }
 }
 
-/// The values of records as text.
-pub fn values(records: &[Stored]) -> Vec<&str> {
-    records.iter().map(|record| std::str::from_utf8(&record.value).expect("text")).collect()
+/// A purchase.
+pub fn purchase(order: Option<&str>, event_id: &str, revision: u32) -> Purchase {
+    Purchase {
+        id: Uuid::from_u128(1),
+        kind: Kind::Purchase,
+        version: 1,
+        funnel_id: funnel(),
+        workspace_id: WorkspaceId::parse("ws_1").expect("an id"),
+        occurred_at: at(1),
+        received_at: at(2),
+        position: Position { generation: 0, partition: 0, offset: 0 },
+        revision,
+        order_id: order.map(|order| OrderId::parse(order).expect("it fits").expect("it is not blank")),
+        event_id: event_id.into(),
+        amount: None,
+        amount_minor: None,
+        currency: schemas::money::Currency::parse("USD").expect("a currency"),
+        legs: vec![],
+        visitor_id: None,
+        person: schemas::person::Person::default(),
+        product_name: None,
+        properties: None,
+        metadata: None,
+    }
+}
+
+/// A delivery.
+pub fn delivery(pixel_id: PixelId, dedup_key: &str, outcome: Option<Outcome>) -> Delivery {
+    Delivery {
+        id: Uuid::from_u128(1),
+        kind: Kind::Delivery,
+        version: 1,
+        funnel_id: funnel(),
+        workspace_id: WorkspaceId::parse("ws_1").expect("an id"),
+        occurred_at: at(1),
+        received_at: at(2),
+        position: Position { generation: 0, partition: 0, offset: 0 },
+        pixel_id,
+        event_name: "Purchase".into(),
+        event_id: "e".into(),
+        dedup_key: dedup_key.into(),
+        revision: 1,
+        noted_revision: None,
+        outcome,
+        settled_at: outcome.map(|_| at(3)),
+        attempts: 0,
+        ambiguous_attempts: 0,
+        attempt_log: vec![],
+        first_ambiguous_at: None,
+        reason: None,
+    }
+}
+
+/// A waiting dispatch.
+pub fn waiting(partition: u32, pixel_id: PixelId, dedup_key: &str, deadline_hour: i64, due_ms: i64) -> Waiting {
+    Waiting {
+        deadline_hour,
+        due_at: at(due_ms),
+        tries: 0,
+        offset: 0,
+        partition,
+        dispatch: Dispatch {
+            id: Uuid::from_u128(1),
+            kind: Kind::Dispatch,
+            version: 1,
+            funnel_id: funnel(),
+            workspace_id: WorkspaceId::parse("ws_1").expect("an id"),
+            occurred_at: at(1),
+            received_at: at(2),
+            position: Position { generation: 0, partition, offset: 0 },
+            pixel_id,
+            event_name: "Purchase".into(),
+            event_id: "e".into(),
+            dedup_key: dedup_key.into(),
+            revision: 1,
+            not_before: None,
+            payload: None,
+            withheld: None,
+        },
+    }
 }

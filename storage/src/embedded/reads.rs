@@ -1,0 +1,156 @@
+//! What the engine answers: log and ledger, from memory or from `fjall`.
+
+#![expect(clippy::unused_async, reason = "other engines ask over the network; the rooms await all of them alike")]
+
+use std::ops::Bound;
+
+use schemas::{
+    delivery::Delivery,
+    fact::{Lead, Purchase},
+    id::{FunnelId, PixelId, VisitorId},
+    person::Digest,
+    row::{FilterSnapshot, Intent, PersonKey, PersonRow, Seen, Visitor, Waiting},
+    time::Time,
+    topic::{Group, Topic},
+};
+
+use super::{Embedded, row, tables::Table};
+use crate::{
+    ledger::Page,
+    log::{Committed, ReadError, Stored},
+};
+
+/// Rows after which a walk makes room for others.
+const ROWS_BETWEEN_YIELDS: usize = 256;
+
+/// The log.
+impl Embedded {
+    pub(crate) async fn read(
+        &self,
+        topic: Topic,
+        partition: u32,
+        from: u64,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Stored>, ReadError> {
+        let slot = self.shared.log.slot(topic, partition)?;
+        self.shared.log.read(&*self.store()?, slot, self.generation(topic), from, records_max, bytes_max)
+    }
+
+    pub(crate) async fn grown(&self, topic: Topic, partition: u32, next: u64) -> Result<(), ReadError> {
+        self.shared.log.grown(self.shared.log.slot(topic, partition)?, next).await
+    }
+
+    pub(crate) async fn bounds(&self, topic: Topic, partition: u32) -> Result<(u64, u64), ReadError> {
+        Ok(self.shared.log.at(self.shared.log.slot(topic, partition)?).bounds())
+    }
+
+    pub(crate) async fn committed(&self, group: Group, partition: u32) -> Result<Committed, ReadError> {
+        Ok(self.shared.offsets.get(group, partition))
+    }
+}
+
+/// The ledger.
+impl Embedded {
+    pub(crate) async fn seen(&self, keys: &[String]) -> Result<Vec<Option<Seen>>, ReadError> {
+        let store = self.store()?;
+        keys.iter().map(|key| row::seen::get(&store, key)).collect()
+    }
+
+    pub(crate) async fn scan_seen(&self, partition: u32, each: &mut (dyn FnMut(&str, &Seen) + Send)) -> Result<(), ReadError> {
+        for (count, row) in self.store()?.prefix(Table::Seen, &[]).enumerate() {
+            let (key, value) = row?;
+            if let Some((key, leg, cell)) = row::seen::in_partition(&key, &value, partition)? {
+                let mut seen = Seen::default();
+                seen.set(leg, cell);
+                each(key, &seen);
+            }
+            if count % ROWS_BETWEEN_YIELDS == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
+        let value = self.store()?.get(Table::Visitors, &row::visitor::key(funnel, visitor))?;
+        value.map(|value| row::visitor::decode(&value)).transpose()
+    }
+
+    pub(crate) async fn person(&self, funnel: &FunnelId, email: &Digest) -> Result<Option<PersonRow>, ReadError> {
+        let value = self.store()?.get(Table::People, &row::person::key(funnel, email))?;
+        value.map(|value| row::person::decode(&value)).transpose()
+    }
+
+    pub(crate) async fn person_keys(&self, funnel: &FunnelId, email: &Digest) -> Result<Vec<PersonKey>, ReadError> {
+        row::person_key::of(&*self.store()?, funnel, email)
+    }
+
+    pub(crate) async fn filter_snapshots(&self, partition: u32) -> Result<Vec<FilterSnapshot>, ReadError> {
+        // Tens of megabytes: not on a thread that others wait for.
+        let store = self.store()?;
+        tokio::task::spawn_blocking(move || row::filter_snapshot::of(&store, partition)).await.map_err(|_| ReadError::Closed)?
+    }
+
+    pub(crate) async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
+        row::delivery::get(&*self.store()?, pixel, dedup_key)
+    }
+
+    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+        let value = self.store()?.get(Table::Waiting, &row::waiting::key(pixel, deadline_hour, dedup_key))?;
+        value.map(|value| row::waiting::decode(&value)).transpose()
+    }
+
+    pub(crate) async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, ReadError> {
+        row::waiting::due(&*self.store()?, partition, pixel, now, limit)
+    }
+
+    pub(crate) async fn next_due(&self, partition: u32) -> Result<Option<Time>, ReadError> {
+        row::waiting::next_due(&*self.store()?, partition)
+    }
+
+    pub(crate) async fn open_intents(&self, partition: u32) -> Result<Vec<Intent>, ReadError> {
+        row::intent::open(&*self.store()?, partition)
+    }
+
+    pub(crate) async fn next_attempt(&self, partition: u32) -> Result<u64, ReadError> {
+        let value = self.store()?.get(Table::OpenIntents, &row::intent::highest_key(partition))?;
+        Ok(value.map(|value| row::intent::highest(&value)).transpose()?.map_or(0, |highest| highest + 1))
+    }
+
+    pub(crate) async fn purchases(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Purchase>, ReadError> {
+        self.page(Table::Purchases, after, limit, row::purchase::decode)
+    }
+
+    pub(crate) async fn leads(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Lead>, ReadError> {
+        self.page(Table::Leads, after, limit, row::lead::decode)
+    }
+
+    pub(crate) async fn deliveries(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Delivery>, ReadError> {
+        self.page(Table::Deliveries, after, limit, row::delivery::decode)
+    }
+
+    pub(crate) async fn purchase(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Purchase>, ReadError> {
+        row::purchase::get(&*self.store()?, funnel, order_or_event_id)
+    }
+
+    fn page<T>(
+        &self,
+        table: Table,
+        after: Option<Vec<u8>>,
+        limit: usize,
+        decode: fn(&[u8]) -> Result<T, ReadError>,
+    ) -> Result<Page<T>, ReadError> {
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let store = self.store()?;
+        let mut found = store.range(table, (begin, Bound::Unbounded));
+        let (mut rows, mut last) = (Vec::new(), None);
+        for row in found.by_ref().take(limit) {
+            let (key, value) = row?;
+            rows.push(decode(&value)?);
+            last = Some(key.to_vec());
+        }
+        let is_more = found.next_key()?.is_some();
+        Ok(Page { rows, next: last.filter(|_| is_more) })
+    }
+}
