@@ -1,0 +1,231 @@
+//! Workspaces, funnels and pixels: what there is, and how more is made.
+//!
+//! A change is checked by folding it into a copy of the directory, appended, and answered when this process has folded it: a funnel
+//! that was just created takes webhooks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use schemas::{
+    directory::{Change, DirectoryRecord, Funnel, Pixel, Workspace},
+    envelope,
+    id::{FunnelId, PixelId, WorkspaceId},
+    money::Currency,
+    secret::NONCE_BYTES,
+    topic::Topic,
+    world::World,
+};
+use serde::Serialize;
+use storage::Append;
+
+use crate::{ACCESS_TOKEN_PURPOSE, API_KEY_PURPOSE, Desk, refuse::Refused, wish::Wish};
+
+/// Longest name of a workspace or funnel, in characters: it has to fit on a page.
+const NAME_CHARS_MAX: usize = 200;
+/// Longest access token; Meta's are about 200 bytes.
+const TOKEN_BYTES_MAX: usize = 2_048;
+/// Longest test event code; Meta's are `TEST` and a few digits.
+const TEST_EVENT_CODE_BYTES_MAX: usize = 64;
+/// Letters of API keys: lower case and digits without look-alikes, 5 bits each.
+const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+/// Letters of an API key after its prefix: 200 bits.
+const API_KEY_LETTERS: usize = 40;
+
+/// The answer to a new workspace: the only one that shows its key.
+#[derive(Serialize)]
+struct WorkspaceMade {
+    id: WorkspaceId,
+    name: String,
+    api_key: String,
+}
+
+#[derive(Serialize)]
+struct FunnelMade {
+    id: FunnelId,
+    workspace_id: WorkspaceId,
+    name: String,
+    currency: Currency,
+}
+
+#[derive(Serialize)]
+struct PixelAdded {
+    id: PixelId,
+    funnel_id: FunnelId,
+}
+
+#[derive(Serialize)]
+pub(crate) struct WorkspaceListed {
+    id: WorkspaceId,
+    name: String,
+}
+
+#[derive(Serialize)]
+pub(crate) struct FunnelListed {
+    #[serde(flatten)]
+    funnel: FunnelMade,
+    pixels: Vec<PixelId>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct PixelListed {
+    id: PixelId,
+    workspace_id: WorkspaceId,
+    funnels: Vec<FunnelId>,
+    test_event_code: Option<String>,
+}
+
+pub(crate) async fn create_workspace(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
+    let name = name(&mut wish)?;
+    wish.done()?;
+    let (keys, world) = (&desk.parts.keys, &*desk.parts.world);
+    let api_key = new_api_key(world);
+    let workspace = Workspace {
+        id: WorkspaceId::new(random(world)),
+        name,
+        api_key: keys.seal(API_KEY_PURPOSE, api_key.as_bytes(), random::<NONCE_BYTES>(world)),
+        api_key_lookup: keys.lookup(&api_key),
+    };
+    let answer = WorkspaceMade { id: workspace.id.clone(), name: workspace.name.clone(), api_key };
+    desk.change(vec![Change::WorkspaceCreated(workspace)]).await?;
+    Ok(created(answer))
+}
+
+pub(crate) async fn create_funnel(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
+    let workspace_id = wish.text("workspace_id")?;
+    let workspace_id = WorkspaceId::parse(&workspace_id).map_err(|error| invalid("workspace_id", error))?;
+    let name = name(&mut wish)?;
+    let currency = wish.text_if_any("currency")?;
+    let currency = Currency::parse(currency.as_deref().unwrap_or("USD")).map_err(|error| invalid("currency", error))?;
+    wish.done()?;
+    let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency };
+    let answer = FunnelMade::of(&funnel);
+    desk.change(vec![Change::FunnelCreated(funnel)]).await?;
+    Ok(created(answer))
+}
+
+pub(crate) async fn add_pixel(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
+    let funnel_id = wish.text("funnel_id")?;
+    let funnel_id = FunnelId::parse(&funnel_id).map_err(|error| invalid("funnel_id", error))?;
+    let id = wish.text("id")?;
+    let id = PixelId::parse(&id).map_err(|error| invalid("id", error))?;
+    let token = visible("token", wish.text("token")?, TOKEN_BYTES_MAX)?;
+    let test_event_code = match wish.text_if_any("test_event_code")?.filter(|code| !code.is_empty()) {
+        Some(code) => Some(visible("test_event_code", code, TEST_EVENT_CODE_BYTES_MAX)?),
+        None => None,
+    };
+    wish.done()?;
+    let workspace_id = match desk.parts.directory.load().funnel(funnel_id.as_str()) {
+        Some(entry) => entry.funnel.workspace_id.clone(),
+        None => return Err(schemas::directory::FoldError::NoFunnel(funnel_id).into()),
+    };
+    let nonce = random::<NONCE_BYTES>(&*desk.parts.world);
+    let access_token = desk.parts.keys.seal(ACCESS_TOKEN_PURPOSE, token.as_bytes(), nonce);
+    let answer = PixelAdded { id: id.clone(), funnel_id: funnel_id.clone() };
+    let pixel = Pixel { id: id.clone(), workspace_id, access_token, test_event_code };
+    desk.change(vec![Change::PixelSet(pixel), Change::PixelLinked { funnel_id, pixel_id: id }]).await?;
+    Ok(created(answer))
+}
+
+pub(crate) async fn workspaces(State(desk): State<Arc<Desk>>) -> Json<Vec<WorkspaceListed>> {
+    let directory = desk.parts.directory.load();
+    let listed = directory.all().0.map(|workspace| WorkspaceListed { id: workspace.id.clone(), name: workspace.name.clone() });
+    Json(sorted(listed, |workspace| &workspace.id))
+}
+
+pub(crate) async fn funnels(State(desk): State<Arc<Desk>>) -> Json<Vec<FunnelListed>> {
+    let directory = desk.parts.directory.load();
+    let listed = directory.all().1.map(|entry| FunnelListed { funnel: FunnelMade::of(&entry.funnel), pixels: entry.pixels.clone() });
+    Json(sorted(listed, |listed| &listed.funnel.id))
+}
+
+pub(crate) async fn pixels(State(desk): State<Arc<Desk>>) -> Json<Vec<PixelListed>> {
+    let directory = desk.parts.directory.load();
+    let (_, funnels, pixels) = directory.all();
+    let mut linked: BTreeMap<&PixelId, Vec<FunnelId>> = BTreeMap::new();
+    for entry in funnels {
+        entry.pixels.iter().for_each(|pixel| linked.entry(pixel).or_default().push(entry.funnel.id.clone()));
+    }
+    let listed = pixels.map(|pixel| PixelListed {
+        id: pixel.id.clone(),
+        workspace_id: pixel.workspace_id.clone(),
+        funnels: sorted(linked.remove(&pixel.id).unwrap_or_default().into_iter(), |funnel| funnel),
+        test_event_code: pixel.test_event_code.clone(),
+    });
+    Json(sorted(listed, |pixel| &pixel.id))
+}
+
+impl Desk {
+    /// Checks changes, makes them durable, and waits until this process has folded them.
+    async fn change(&self, changes: Vec<Change>) -> Result<(), Refused> {
+        let _held = self.changing.lock().await;
+        let mut tried = self.parts.directory.load().as_ref().clone();
+        for change in &changes {
+            tried.fold(change.clone())?;
+        }
+        let positions = self.parts.storage.appender().append(changes.into_iter().map(|change| self.record(change)).collect()).await?;
+        let end = positions.iter().map(|position| position.offset + 1).max().unwrap_or_default();
+        let mut folded = self.parts.folded.clone();
+        let seen = folded.wait_for(|below| *below >= end).await.map(drop);
+        seen.map_err(|_| {
+            let message = "it was written and will be there after the restart: the process is stopping";
+            Refused::whole(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
+        })
+    }
+
+    fn record(&self, change: Change) -> Append {
+        let world = &*self.parts.world;
+        let key = change.entity();
+        let record = DirectoryRecord { id: world.new_id(), version: envelope::VERSION, at: world.now(), change };
+        let value = serde_json::to_vec(&record).expect("our own words serialise");
+        Append { topic: Topic::Directory, key: key.into(), value: value.into(), time: record.at }
+    }
+}
+
+impl FunnelMade {
+    fn of(funnel: &Funnel) -> Self {
+        let Funnel { id, workspace_id, name, currency } = funnel.clone();
+        Self { id, workspace_id, name, currency }
+    }
+}
+
+fn created(answer: impl Serialize) -> Response {
+    (StatusCode::CREATED, Json(answer)).into_response()
+}
+
+/// Lists come in the order of their ids, the same each time.
+fn sorted<T, K: Ord>(listed: impl Iterator<Item = T>, key: impl Fn(&T) -> &K) -> Vec<T> {
+    let mut listed: Vec<T> = listed.collect();
+    listed.sort_by(|a, b| key(a).cmp(key(b)));
+    listed
+}
+
+fn name(wish: &mut Wish) -> Result<String, Refused> {
+    let name = wish.text("name")?;
+    let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits { Ok(name) } else { Err(invalid("name", format!("must be 1 to {NAME_CHARS_MAX} characters on one line"))) }
+}
+
+fn visible(field: &'static str, text: String, bytes_max: usize) -> Result<String, Refused> {
+    let fits = (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { Ok(text) } else { Err(invalid(field, format!("must be 1 to {bytes_max} visible ASCII characters without spaces"))) }
+}
+
+fn invalid(field: &'static str, rule: impl std::fmt::Display) -> Refused {
+    Refused::field("invalid", field, format!("{field}: {rule}"))
+}
+
+fn new_api_key(world: &dyn World) -> String {
+    let letters = random::<API_KEY_LETTERS>(world).map(|byte| char::from(LETTERS[usize::from(byte & 31)]));
+    format!("rm_live_{}", letters.iter().collect::<String>())
+}
+
+fn random<const N: usize>(world: &dyn World) -> [u8; N] {
+    let mut bytes = [0; N];
+    world.fill(&mut bytes);
+    bytes
+}

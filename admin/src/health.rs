@@ -1,0 +1,36 @@
+//! Alive: the process answers. Ready: every check has passed, and an append would be tried now.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{Desk, checks::Check, probe};
+
+#[derive(Serialize)]
+struct Readiness {
+    status: &'static str,
+    checks: Vec<Check>,
+}
+
+pub(crate) async fn live() -> Response {
+    Json(json!({"status": "live"})).into_response()
+}
+
+pub(crate) async fn ready(State(desk): State<Arc<Desk>>) -> Response {
+    let mut checks = desk.parts.checks.all();
+    if !desk.parts.storage.appender().accepts() {
+        // Said at once; the probe notices it within a second.
+        let append = checks.iter_mut().find(|check| check.name == probe::NAME);
+        append.into_iter().for_each(|check| check.fail(probe::REFUSED));
+    }
+    let ready = checks.iter().all(|check| check.ok);
+    let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    (status, Json(Readiness { status: word, checks })).into_response()
+}
