@@ -1,0 +1,69 @@
+//! `pixel add --funnel ID --id META_ID --token TOKEN`, `pixel list`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::{Base, Object, Reach, desk::Desk};
+
+/// Add and list pixels.
+#[derive(Args)]
+pub struct Pixel {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Link a pixel to a funnel; a pixel that is known gets the new token
+    Add {
+        /// The funnel
+        #[arg(long, value_name = "ID")]
+        funnel: String,
+        /// Meta's id of the pixel (dataset)
+        #[arg(long, value_name = "META_ID")]
+        id: String,
+        /// Its Conversions API access token
+        #[arg(long)]
+        token: String,
+        /// Meta's test event code
+        #[arg(long, value_name = "CODE")]
+        test_event_code: Option<String>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List the pixels
+    List {
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+impl Pixel {
+    pub async fn run(self, base: &Base) -> anyhow::Result<ExitCode> {
+        match self.verb {
+            Verb::Add { funnel, id, token, test_event_code, json, reach } => {
+                let desk = Desk::reach(base, &reach).await?;
+                let wish = json!({"funnel_id": funnel, "id": id, "token": token, "test_event_code": test_event_code});
+                let answer = desk.post::<Box<Object>>("pixels", &wish).await;
+                desk.leave().await;
+                super::print(&answer?, json, &[("pixel", "id"), ("funnel", "funnel_id")])?;
+            }
+            Verb::List { json, reach } => {
+                let desk = Desk::reach(base, &reach).await?;
+                let list = desk.get::<Vec<Box<Object>>>("pixels").await;
+                desk.leave().await;
+                let columns = [("PIXEL", "id"), ("WORKSPACE", "workspace_id"), ("FUNNELS", "funnels"), ("TEST CODE", "test_event_code")];
+                super::print_list(&list?, json, &columns)?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,85 @@
+//! The house itself: the store, the directory, the master key, the world, and everyone's metrics, opened in that order.
+
+use std::{
+    fs::DirBuilder,
+    io::ErrorKind,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use prometheus::{Registry, process_collector::ProcessCollector};
+use schemas::{directory::Directory, secret::Key, world::World};
+use storage::Storage;
+use tokio::sync::watch;
+
+use crate::{config::Settings, directory::Follower, doorplate::Doorplate, master_key, world::RealWorld};
+
+/// What the rooms of this process share.
+pub struct House {
+    pub settings: Settings,
+    pub storage: Storage,
+    pub directory: Arc<ArcSwap<Directory>>,
+    pub folded: watch::Receiver<u64>,
+    pub keys: Key,
+    pub world: Arc<dyn World>,
+    pub registry: Registry,
+    pub checks: admin::Checks,
+    /// Taken by the task that follows the directory.
+    pub follower: Option<Follower>,
+    /// Hung out when the desk answers, taken in on a clean exit.
+    pub doorplate: Option<Doorplate>,
+}
+
+impl House {
+    /// Opens the data folder and folds the directory.
+    pub async fn open(settings: Settings) -> anyhow::Result<Self> {
+        make_folder(&settings.storage.data)?;
+        let storage = open_storage(settings.storage.clone()).await?;
+        let follower = Follower::open(&storage).await?;
+        let (directory, folded) = (follower.directory(), follower.folded());
+        let world: Arc<dyn World> = Arc::new(RealWorld);
+        let keys = master_key::open(&master_key_file(&settings), &directory.load(), &*world)?;
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        storage.metrics().register(&registry)?;
+        let checks = admin::Checks::default();
+        checks.pass("storage");
+        checks.pass("directory");
+        Ok(Self { settings, storage, directory, folded, keys, world, registry, checks, follower: Some(follower), doorplate: None })
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        &self.settings.storage.data
+    }
+
+    /// Takes the doorplate in and closes the store.
+    pub async fn close(self) {
+        drop(self.doorplate);
+        self.storage.close().await;
+    }
+}
+
+/// The folder holds personal data: only its owner may look inside. One that is there keeps the mode it has.
+fn make_folder(data: &Path) -> anyhow::Result<()> {
+    match DirBuilder::new().recursive(true).mode(0o700).create(data) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("the data folder {} cannot be made", data.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reading old journals blocks, so it has a thread of its own.
+async fn open_storage(config: storage::Config) -> anyhow::Result<Storage> {
+    let opened = tokio::task::spawn_blocking(move || Storage::open_embedded(&config)).await;
+    Ok(opened.context("the store broke down while it opened")??)
+}
+
+fn master_key_file(settings: &Settings) -> PathBuf {
+    let named = &settings.security.master_key_file;
+    if named.as_os_str().is_empty() { settings.storage.data.join("master.key") } else { named.clone() }
+}

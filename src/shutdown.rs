@@ -1,0 +1,185 @@
+//! What runs in this process, the reasons to stop, and the way out in order.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    process::ExitCode,
+    time::Duration,
+};
+
+use admin::Checks;
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::{Id, JoinError, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::house::House;
+
+/// What the kernel dropped after a failed sync cannot be synced again: the process ends at once, with this status.
+const FAILED_SYNC: i32 = 70;
+/// A second signal means now.
+const IMPATIENT: i32 = 130;
+
+/// What can run in this process, in the order in which it stops: first nothing comes in, then what came in is judged and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// The demo's shop page.
+    Shop,
+    /// The door.
+    Ingest,
+    /// The judge.
+    Process,
+    /// The sink.
+    Deliver,
+    /// The demo's Meta in a box.
+    Meta,
+    /// The desk.
+    Admin,
+    /// Whoever follows the directory.
+    Directory,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Shop => "shop",
+            Self::Ingest => "ingest",
+            Self::Process => "process",
+            Self::Deliver => "deliver",
+            Self::Meta => "meta",
+            Self::Admin => "admin",
+            Self::Directory => "directory",
+        }
+    }
+}
+
+/// How a task ended.
+type Ended = Result<(Id, anyhow::Result<()>), JoinError>;
+
+/// What runs. A task that ends before it is told to stop is a failure of the whole process.
+pub struct Tasks {
+    signals: Signals,
+    running: JoinSet<anyhow::Result<()>>,
+    ids: HashMap<Id, Task>,
+    stops: BTreeMap<Task, CancellationToken>,
+}
+
+impl Tasks {
+    /// None yet. From here on a signal no longer kills the process: it is a reason to stop in order.
+    pub fn new() -> anyhow::Result<Self> {
+        let signals = Signals::listen().context("signals cannot be listened to")?;
+        Ok(Self { signals, running: JoinSet::new(), ids: HashMap::new(), stops: BTreeMap::new() })
+    }
+
+    /// Starts a task with a reason to stop of its own. Readiness knows of it from now on.
+    pub fn start<F>(&mut self, task: Task, checks: &Checks, run: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let stop = CancellationToken::new();
+        let handle = self.running.spawn(run(stop.clone()));
+        self.ids.insert(handle.id(), task);
+        self.stops.insert(task, stop);
+        checks.pass(task.name());
+    }
+
+    /// Waits for a signal, or for a task that ends by itself; then stops everything in order. The status says which it was.
+    pub async fn until_told(mut self, house: &House) -> ExitCode {
+        let deadline = Duration::from_millis(house.settings.shutdown.deadline_ms);
+        let told = tokio::select! {
+            biased;
+            why = house.storage.failed() => exit_at_once(&why),
+            name = self.signals.next() => {
+                tracing::info!(signal = name, "stopping");
+                true
+            }
+            Some(ended) = self.running.join_next_with_id() => {
+                self.ended_by_itself(ended, &house.checks);
+                false
+            }
+        };
+        house.checks.fail("running", "the process is stopping");
+        let Self { signals, running, ids, stops } = &mut self;
+        let well = tokio::select! {
+            biased;
+            why = house.storage.failed() => exit_at_once(&why),
+            _ = signals.next() => std::process::exit(IMPATIENT),
+            well = stop_in_order(running, ids, stops, deadline) => well,
+        };
+        if told && well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn ended_by_itself(&mut self, ended: Ended, checks: &Checks) {
+        let (name, why) = named(&mut self.ids, ended);
+        let why = why.map_or_else(|error| format!("{error:#}"), |()| "it returned".to_owned());
+        checks.fail(name, &why);
+        tracing::error!(task = name, why, "ended by itself; the process stops");
+    }
+}
+
+/// Says whether everyone ended well and in time.
+async fn stop_in_order(
+    running: &mut JoinSet<anyhow::Result<()>>,
+    ids: &mut HashMap<Id, Task>,
+    stops: &mut BTreeMap<Task, CancellationToken>,
+    deadline: Duration,
+) -> bool {
+    let until = Instant::now() + deadline;
+    let mut well = true;
+    for (task, stop) in stops {
+        stop.cancel();
+        while ids.values().any(|running| running == task) {
+            match tokio::time::timeout_at(until, running.join_next_with_id()).await {
+                Ok(Some(ended)) => well &= ended_when_told(ids, ended),
+                Ok(None) => return well,
+                Err(_) => {
+                    tracing::error!(task = task.name(), deadline_ms = deadline.as_millis() as u64, "did not stop within the deadline");
+                    return false;
+                }
+            }
+        }
+    }
+    well
+}
+
+fn ended_when_told(ids: &mut HashMap<Id, Task>, ended: Ended) -> bool {
+    let (name, why) = named(ids, ended);
+    match &why {
+        Ok(()) => tracing::debug!(task = name, "stopped"),
+        Err(error) => tracing::error!(task = name, why = format!("{error:#}"), "failed while it stopped"),
+    }
+    why.is_ok()
+}
+
+fn named(ids: &mut HashMap<Id, Task>, ended: Ended) -> (&'static str, anyhow::Result<()>) {
+    let (id, why) = match ended {
+        Ok((id, why)) => (id, why),
+        Err(error) => (error.id(), Err(anyhow::anyhow!("it panicked: {error}"))),
+    };
+    (ids.remove(&id).map_or("unknown", Task::name), why)
+}
+
+fn exit_at_once(why: &str) -> ! {
+    tracing::error!(why, "the store can no longer keep its promises; the process ends at once");
+    std::process::exit(FAILED_SYNC)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
