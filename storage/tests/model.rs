@@ -136,7 +136,7 @@ async fn compare(storage: &Storage, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 60, ..ProptestConfig::default() })] // each case syncs to disk
+    #![proptest_config(ProptestConfig { cases: 8, max_shrink_iters: 60, ..ProptestConfig::default() })] // each case syncs to disk
 
     #[test]
     fn any_sequence_leaves_what_the_model_says(deeds in prop::collection::vec(deed(), 1..60)) {

@@ -29,3 +29,18 @@ impl Pause {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_steps_and_earlier_times_pass_by() {
+        let mut pause = Pause::new("judge.after:3");
+        for (step, when) in [("judge", "before"), ("append", "after"), ("judge", "after"), ("judg", "e.after"), ("judge", "after")] {
+            pause.at(step, when);
+        }
+        assert_eq!(pause.left, 1, "the next one would stand still");
+        assert_eq!((Pause::new("intent.before").left, Pause::new("a:b").name), (1, "a:b".to_owned()));
+    }
+}

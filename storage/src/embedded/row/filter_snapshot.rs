@@ -133,3 +133,67 @@ fn checksum(bytes: &[u8]) -> u64 {
     let sum = words.iter().fold(bytes.len() as u64, |sum, word| mix(sum, u64::from_le_bytes(*word)));
     rest.iter().fold(sum, |sum, byte| mix(sum, u64::from(*byte)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Config,
+        embedded::{expiry::LogTime, open},
+    };
+
+    fn snapshot(next_offset: u64, bytes: usize) -> FilterSnapshot {
+        FilterSnapshot { partition: u32::MAX, generation: 0, next_offset, bytes: vec![next_offset as u8; bytes] }
+    }
+
+    fn write(store: &Store, puts: impl IntoIterator<Item = Put>) {
+        let mut batch = store.batch(0);
+        for put in puts {
+            store.add(&mut batch, put);
+        }
+        Store::commit(batch).expect("it becomes true");
+    }
+
+    #[test]
+    fn snapshots_that_are_unfinished_or_damaged_are_passed_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = Config {
+            data: folder.path().to_owned(),
+            partitions: 1,
+            free_bytes_min: 0,
+            queue_bytes_max: 1,
+            pause_at: None,
+            fail_sync_after: None,
+        };
+        let store = open::open(&config, &LogTime::default()).expect("it opens");
+        let whole = snapshot(7, 3 * PIECE_BYTES + 5);
+        write(&store, pieces(&whole));
+        assert_eq!(of(&store, u32::MAX), Ok(vec![]), "without its piece 0 it is not there");
+        write(&store, finish(&store, done(&whole)).expect("it reads"));
+        assert_eq!(of(&store, u32::MAX), Ok(vec![whole.clone()]));
+        assert_eq!(of(&store, 0), Ok(vec![]));
+
+        let newer = snapshot(8, 10);
+        write(&store, pieces(&newer).chain(finish(&store, done(&newer)).expect("it reads")));
+        for piece in [1, 2, 4] {
+            let harm = Put { table: Table::FilterSnapshots, key: key(&id(&whole), piece), value: Some(Slice::from(b"harm")) };
+            write(&store, [harm]);
+            assert_eq!(of(&store, u32::MAX), Ok(vec![newer.clone()]), "piece {piece}");
+            write(&store, pieces(&whole));
+        }
+        assert_eq!(of(&store, u32::MAX), Ok(vec![newer, whole]));
+    }
+
+    #[test]
+    fn the_checksum_sees_every_byte_and_the_length() {
+        let bytes: Vec<u8> = (0..37).collect();
+        let sum = checksum(&bytes);
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(checksum(&other), sum, "{at}");
+        }
+        assert_ne!(checksum(&bytes[..36]), sum);
+        assert_ne!(checksum(&[0; 8]), checksum(&[0; 16]));
+    }
+}

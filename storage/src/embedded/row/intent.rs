@@ -55,3 +55,31 @@ fn key(partition: u32, attempt: u64) -> [u8; 12] {
     key[4..].copy_from_slice(&attempt.to_be_bytes());
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::{id::PixelId, time::Time};
+
+    use super::*;
+    use crate::embedded::row::kept_from;
+
+    #[test]
+    fn an_intent_is_marked_while_it_is_open_and_ages_once_it_is_settled() {
+        let intent = |settled| Intent {
+            partition: 1,
+            attempt: 2,
+            at: Time::from_micros(3),
+            pixel_id: PixelId::parse("7").expect("an id"),
+            settled,
+            items: vec![],
+        };
+        let [open, mark] = puts(&intent(false));
+        assert!(mark.value.is_some());
+        assert_eq!(open.value.as_deref().and_then(kept_from), Some(FOR_EVER));
+        assert_eq!(from_json(NAME, &open.value.unwrap_or_default()), Ok(intent(false)));
+        let [settled, gone] = puts(&intent(true));
+        assert_eq!((settled.key, gone.key, gone.value), (open.key, mark.key, None));
+        assert_eq!(settled.value.as_deref().and_then(kept_from), Some(3));
+        assert!(highest(b"short").is_err());
+    }
+}

@@ -145,3 +145,74 @@ fn decode(value: &[u8]) -> Result<Leg, ReadError> {
         context: rest.context,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::row::kept_from;
+
+    fn leg() -> Leg {
+        Leg {
+            position: Position { generation: 1, partition: 2, offset: 3 },
+            raw_id: Uuid::from_u128(4),
+            received_at: Time::from_millis(5),
+            amount_minor: None,
+            currency: None,
+            email: None,
+            body: None,
+            pixels: vec![],
+            context: None,
+        }
+    }
+
+    fn round_trip(cell: &Leg) {
+        let read = decode(&encode("fn_1|event|v|n|e", cell)).expect("it was just written");
+        assert_eq!(serde_json::to_value(&read).expect("JSON"), serde_json::to_value(cell).expect("JSON"));
+    }
+
+    #[test]
+    fn a_leg_comes_back_with_and_without_its_optional_cells() {
+        let full = Leg {
+            amount_minor: Some(-1),
+            currency: Some(Currency::parse("JPY").expect("a currency")),
+            email: Some(Digest::of("a")),
+            body: Some(Digest::of("b")),
+            pixels: vec![PixelId::parse("1").expect("an id")],
+            context: Some(Box::new(LegContext::default())),
+            ..leg()
+        };
+        round_trip(&leg());
+        round_trip(&full);
+        for without in [
+            Leg { amount_minor: None, ..full.clone() },
+            Leg { currency: None, ..full.clone() },
+            Leg { email: None, ..full.clone() },
+            Leg { body: None, ..full.clone() },
+            Leg { pixels: vec![], ..full.clone() },
+            Leg { context: None, ..full },
+        ] {
+            round_trip(&without);
+        }
+    }
+
+    #[test]
+    fn an_event_takes_fifty_bytes_and_ages_while_an_order_never_does() {
+        let event = encode("fn_1|event|v|n|e", &leg());
+        assert_eq!((event.len(), kept_from(&event)), (49, Some(5_000)));
+        for order in ["fn_1|purchase|A", "fn_1|lead|A"] {
+            assert_eq!(kept_from(&encode(order, &leg())), Some(FOR_EVER));
+        }
+    }
+
+    #[test]
+    fn a_scan_passes_over_other_partitions_and_stops_at_damage() {
+        let put = put("fn_1|hook|e", LegName::Server, &leg());
+        let value = put.value.expect("it is a value");
+        assert_eq!(in_partition(&put.key, &value, 2).expect("it reads"), Some(("fn_1|hook|e", LegName::Server, leg())));
+        assert_eq!(in_partition(&put.key, &value, 1).expect("it reads"), None);
+        assert!(in_partition(b"no leg", &value, 2).is_err());
+        for cut in 0..value.len() {
+            assert!(decode(&value[..cut]).is_err());
+        }
+    }
+}

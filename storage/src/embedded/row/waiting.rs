@@ -104,3 +104,26 @@ fn begin(partition: u32, pixel: Option<&PixelId>) -> Vec<u8> {
 fn kept_from(waiting: &Waiting) -> i64 {
     waiting.deadline_hour.saturating_mul(3_600 * SECOND_US)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::row::kept_from;
+
+    #[test]
+    fn a_row_is_marked_twice_with_when_it_is_due() {
+        let pixel = PixelId::parse("77").expect("an id");
+        let key = key(&pixel, 500_000, "fn_1|hook|e");
+        let mut value = head(1, 64);
+        value.extend_from_slice(&3_u32.to_be_bytes());
+        value.extend_from_slice(&sortable(9));
+        let [all, one] = marks(&key, &value, true).expect("it is a row");
+        assert!(all.key.starts_with(&begin(3, None)) && all.key.ends_with(&key));
+        assert!(one.key.starts_with(&begin(3, Some(&pixel))) && one.key.ends_with(&key));
+        assert_eq!(all.value.as_deref().and_then(kept_from), Some(1), "marks age as their row does");
+        let [all_gone, one_gone] = marks(&key, &value, false).expect("it is a row");
+        assert_eq!((all_gone.key, one_gone.key), (all.key, one.key));
+        assert!(all_gone.value.is_none() && one_gone.value.is_none());
+        assert!(marks(&key, &value[..20], true).is_err());
+    }
+}
