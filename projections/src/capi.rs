@@ -18,6 +18,8 @@ mod books;
 pub mod classify;
 mod client;
 pub mod config;
+#[cfg(test)]
+mod fixture;
 pub mod isolate;
 mod item;
 mod lane;

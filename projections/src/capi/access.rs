@@ -68,3 +68,57 @@ impl Access {
         text.replace(self.token.as_str(), "…")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use schemas::{
+        directory::Pixel,
+        id::{PixelId, WorkspaceId},
+        secret::Key,
+    };
+
+    use super::{Access, PURPOSE};
+    use crate::capi::{
+        fixture::{dispatch, now},
+        item::Item,
+    };
+
+    fn pixel(token: &[u8], keys: &Key) -> Arc<Pixel> {
+        Arc::new(Pixel {
+            id: PixelId::parse("1").expect("an id"),
+            workspace_id: WorkspaceId::parse("ws_1").expect("an id"),
+            access_token: keys.seal(PURPOSE, token, [2; 24]),
+            test_event_code: Some("TEST1".into()),
+        })
+    }
+
+    #[test]
+    fn a_body_is_the_frozen_bytes_joined_with_the_token_behind() {
+        let keys = Key::new([1; 32]);
+        let access = Access::open(pixel(br#"to"ken"#, &keys), &keys).expect("it opens");
+        let batch = ["a", "b"].map(|order| Item::fresh(0, dispatch(order, 0), now(), &Arc::default()));
+        let body = String::from_utf8(access.body(&batch)).expect("text");
+        let events = r#"{"event_id":"fn_1:a"},{"event_id":"fn_1:b"}"#;
+        assert_eq!(body, format!(r#"{{"data":[{events}],"access_token":"to\"ken","test_event_code":"TEST1"}}"#));
+        assert_eq!(access.without_token(r#"Malformed access token to"ken"#), "Malformed access token …");
+    }
+
+    #[test]
+    fn a_token_that_does_not_open_is_none() {
+        let keys = Key::new([1; 32]);
+        assert!(Access::open(pixel(b"token", &keys), &Key::new([9; 32])).is_none());
+        assert!(Access::open(pixel(b"", &keys), &keys).is_none());
+        assert!(Access::open(pixel(b"\xff", &keys), &keys).is_none());
+    }
+
+    #[test]
+    fn it_counts_while_the_directory_says_the_same() {
+        let keys = Key::new([1; 32]);
+        let known = pixel(b"token", &keys);
+        let access = Access::open(known.clone(), &keys).expect("it opens");
+        assert!(access.is_of(&known) && access.is_of(&pixel(b"token", &keys)));
+        assert!(!access.is_of(&pixel(b"other", &keys)));
+    }
+}

@@ -99,7 +99,7 @@ impl Lane {
             return Turn::Send;
         }
         match self.queue.front() {
-            None => Turn::Nothing,
+            None => self.dues.first().filter(|due| **due > now).map_or(Turn::Nothing, |due| Turn::At(*due)),
             Some(_) if self.has_full_batch(config) => Turn::Send,
             Some(first) => match first.arrived.plus_micros(micros(config.linger_ms)) {
                 at if at <= now => Turn::Send,
@@ -247,4 +247,106 @@ pub enum Queued<'a> {
 /// One pixel may hold a quarter of the memory of all.
 fn lane_bytes_max(config: &Config) -> usize {
     config.pending_bytes_max / 4
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::{Lane, Queued, Turn};
+    use crate::capi::{
+        fixture::{config, dispatch, now},
+        item::{Item, Waits},
+    };
+
+    fn item(order: usize, tries: u32, pending: &Arc<AtomicUsize>) -> Item {
+        let waits = (tries > 0).then_some(Waits { deadline_hour: 0, tries });
+        Item::known(order as u64, dispatch(&order.to_string(), 0), None, waits, now(), pending)
+    }
+
+    #[test]
+    fn a_batch_goes_when_it_is_full_or_has_waited_and_one_at_a_time() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        assert_eq!(lane.turn(now(), 0, &config), Turn::Nothing);
+        lane.push(item(0, 0, &pending));
+        assert_eq!(lane.turn(now(), 0, &config), Turn::At(now().plus_micros(50_000)));
+        assert_eq!(lane.turn(now().plus_micros(50_000), 0, &config), Turn::Send);
+        for order in 1..10 {
+            lane.push(item(order, 0, &pending));
+        }
+        assert_eq!(lane.turn(now(), 0, &config), Turn::Send);
+        let batch = lane.take_batch(&config);
+        assert_eq!(batch.len(), config.batch_events_max);
+        lane.fly(batch);
+        assert_eq!(lane.turn(now().plus_micros(50_000), 0, &config), Turn::Nothing);
+        drop(lane.land());
+        assert_eq!(lane.take_batch(&config).len(), 2);
+        assert_eq!(pending.load(Ordering::Relaxed), 0, "memory is given back");
+    }
+
+    #[test]
+    fn what_was_often_tried_goes_in_small_company() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        for (order, tries) in [0, 0, 0, 7, 0, 9, 0].into_iter().enumerate() {
+            lane.push(item(order, tries, &pending));
+        }
+        let sizes: Vec<usize> = std::iter::repeat_with(|| lane.take_batch(&config).len()).take_while(|size| *size > 0).collect();
+        assert_eq!(sizes, [3, 2, 1, 1], "company of two at seven tries, alone at nine");
+    }
+
+    #[test]
+    fn a_pause_gives_everything_back_and_looks_when_it_is_over() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        lane.push(item(2, 0, &pending));
+        lane.send_next(vec![item(1, 0, &pending)]);
+        lane.send_next(vec![item(0, 0, &pending)]);
+        let until = now().plus_micros(100_000);
+        let given: Vec<u64> = lane.pause(until).iter().map(|item| item.offset).collect();
+        assert_eq!(given, [0, 1, 2]);
+        lane.due_at(until);
+        assert_eq!(lane.holds_until(now()), Some(until));
+        assert_eq!(lane.turn(now(), 0, &config), Turn::At(until));
+        assert_eq!(lane.turn(until, 0, &config), Turn::Look);
+        lane.looked(until);
+        assert_eq!(lane.turn(until, 0, &config), Turn::Nothing);
+    }
+
+    #[test]
+    fn a_full_queue_holds_until_it_has_gone_down() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        let mut pushed = 0;
+        while lane.has_room(&config) {
+            lane.push(item(pushed, 0, &pending));
+            pushed += 1;
+        }
+        assert_eq!(pushed, 4 * config.batch_events_max);
+        lane.spill();
+        lane.take_batch(&config);
+        assert_eq!(lane.holds_until(now()), Some(now()));
+        lane.take_batch(&config);
+        assert_eq!(lane.holds_until(now()), None);
+    }
+
+    #[test]
+    fn nothing_goes_before_the_step_it_builds_on_is_true() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        lane.send_next(vec![item(0, 0, &pending)]);
+        lane.barrier = 5;
+        assert_eq!(lane.turn(now(), 4, &config), Turn::Nothing);
+        assert_eq!(lane.turn(now(), 5, &config), Turn::Send);
+    }
+
+    #[test]
+    fn a_delivery_in_memory_is_found_and_taken_out_if_no_request_carried_it() {
+        let (pending, mut lane) = (Arc::default(), Lane::default());
+        lane.push(item(0, 0, &pending));
+        lane.fly(vec![item(1, 0, &pending)]);
+        assert!(matches!(lane.queued("fn_1|purchase|1"), Some(Queued::Attempted(item)) if item.offset == 1));
+        assert!(matches!(lane.queued("fn_1|purchase|0"), Some(Queued::Unattempted(item)) if item.offset == 0));
+        assert!(lane.queued("fn_1|purchase|0").is_none());
+        assert!(lane.is_known("fn_1|purchase|1") && !lane.is_known("fn_1|purchase|0"));
+    }
 }

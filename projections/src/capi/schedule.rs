@@ -87,3 +87,108 @@ pub fn company(tries: u32, batch_events_max: usize) -> usize {
 pub fn deadline_hour(occurred_at: Time) -> i64 {
     occurred_at.plus_micros(7 * schemas::time::DAY_US).seconds() / 3_600
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use schemas::{
+        delivery::{Attempt, Outcome},
+        dispatch::{Dispatch, Withheld},
+        meta::AGE_MAX_US,
+        time::{DAY_US, SECOND_US, Time},
+    };
+
+    use super::{Class, Standing, backoff, company, deadline_hour, due, pause, standing};
+    use crate::capi::{
+        fixture::{config, dispatch, now},
+        item::opened,
+    };
+
+    const HOUR_US: i64 = 3_600 * SECOND_US;
+
+    #[test]
+    fn a_dispatch_stands_where_its_age_and_its_past_put_it() {
+        let invalid = Withheld::Invalid { code: "currency".into(), message: "m".into() };
+        let withheld = |why: Withheld| Dispatch { payload: None, withheld: Some(why), ..dispatch("a", 9 * DAY_US) };
+        let later = Dispatch { not_before: Some(now().plus_micros(1)), ..dispatch("a", 0) };
+        let (none, first, stale) = (None, Some(47 * HOUR_US), Some(47 * HOUR_US + 1));
+        for (what, dispatch, ambiguous_us, expected) in [
+            ("fresh", dispatch("a", 0), none, None),
+            ("just young enough", dispatch("a", AGE_MAX_US), none, None),
+            ("just too old", dispatch("a", AGE_MAX_US + 1), none, Some((Outcome::Expired, "too_old"))),
+            ("ambiguous and young", dispatch("a", 48 * HOUR_US), first, None),
+            ("ambiguous for too long", dispatch("a", 48 * HOUR_US), stale, Some((Outcome::Unknown, "answer_lost"))),
+            ("ambiguous and too old", dispatch("a", AGE_MAX_US + 1), first, Some((Outcome::Unknown, "answer_lost"))),
+            ("declined", withheld(Withheld::NoConsent), none, Some((Outcome::Cancelled, "no_consent"))),
+            ("invalid", withheld(invalid), none, Some((Outcome::Rejected, "currency"))),
+            ("nothing in it", Dispatch { payload: None, ..dispatch("a", 0) }, none, Some((Outcome::Rejected, "empty"))),
+        ] {
+            let mut delivery = opened(&dispatch);
+            if let Some(ago) = ambiguous_us {
+                let at = now().plus_micros(-ago);
+                let attempt = Attempt { number: 1, at, status: None, code: None, subcode: None, trace_id: None, ambiguous: true };
+                delivery.note(attempt);
+            }
+            let stands = match standing(&dispatch, Some(&delivery), now(), 47 * HOUR_US) {
+                Standing::End(outcome, reason) => Some((outcome, reason.code)),
+                Standing::Send => None,
+                Standing::Later(at) => panic!("{what}: {at}"),
+            };
+            assert_eq!(stands, expected.map(|(outcome, code)| (outcome, code.to_owned())), "{what}");
+        }
+        assert_eq!(standing(&later, None, now(), 0), Standing::Later(now().plus_micros(1)));
+        assert_eq!(standing(&later, None, now().plus_micros(1), 0), Standing::Send);
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_is_never_nothing_and_never_more_than_the_longest(failures in 0_u32..200, random: u64, base in 0_u64..5_000, max in 0_u64..600_000) {
+            let pause_us = backoff(failures, random, base, max);
+            prop_assert!(pause_us >= 1_000);
+            prop_assert!(pause_us <= i64::try_from(max.max(1)).expect("small") * 1_000);
+            if let Some(doubled) = 1_u64.checked_shl(failures.saturating_sub(1)) {
+                prop_assert!(pause_us <= i64::try_from(base.saturating_mul(doubled).max(1)).unwrap_or(i64::MAX).saturating_mul(1_000));
+            }
+        }
+
+        #[test]
+        fn what_is_tried_again_comes_up_in_time_to_be_told_as_expired(age_us in 0..8 * DAY_US, pause_us in 0..9 * DAY_US) {
+            let dispatch = dispatch("a", age_us);
+            let due = due(&dispatch, now().plus_micros(pause_us));
+            prop_assert!(due <= now().plus_micros(pause_us));
+            prop_assert!(due <= dispatch.occurred_at.plus_micros(AGE_MAX_US + 1));
+        }
+    }
+
+    #[test]
+    fn a_pixel_pauses_by_what_meta_said() {
+        let config = config();
+        for (class, code, retry_after_us, from_us, to_us) in [
+            (Class::Token, Some(190), None, 60 * SECOND_US, 60 * SECOND_US),
+            (Class::Config, None, None, 60 * SECOND_US, 60 * SECOND_US),
+            (Class::Rate, Some(368), None, 60 * SECOND_US, 60 * SECOND_US),
+            (Class::Rate, Some(4), None, 1_000, 4 * SECOND_US),
+            (Class::Rate, Some(4), Some(90 * SECOND_US), 90 * SECOND_US, 90 * SECOND_US),
+            (Class::Rate, Some(4), Some(DAY_US), HOUR_US, HOUR_US),
+            (Class::Retry, None, None, 1_000, 4 * SECOND_US),
+        ] {
+            for random in [0, 77, 3_999, u64::MAX] {
+                let pause_us = pause(class, code, retry_after_us, 3, random, &config);
+                assert!((from_us..=to_us).contains(&pause_us), "{class:?} {code:?}: {pause_us}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_fails_again_and_again_goes_in_ever_smaller_company() {
+        let sizes: Vec<usize> = [0, 5, 6, 7, 14, 15, 100, u32::MAX].iter().map(|tries| company(*tries, 1_000)).collect();
+        assert_eq!(sizes, [1_000, 1_000, 500, 250, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn the_deadline_stands_in_whole_hours() {
+        assert_eq!(deadline_hour(Time::default()), 7 * 24);
+        assert_eq!(deadline_hour(Time::from_micros(HOUR_US - 1)), 7 * 24);
+        assert_eq!(deadline_hour(Time::from_micros(HOUR_US)), 7 * 24 + 1);
+    }
+}

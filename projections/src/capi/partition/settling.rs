@@ -10,6 +10,7 @@ use schemas::{
 
 use super::{Launch, Partition};
 use crate::capi::{
+    agenda::rounded,
     classify::Class,
     client::Answer,
     isolate::{Parts, isolate},
@@ -130,9 +131,9 @@ impl Partition {
         let lane = self.lanes.entry(pixel.clone()).or_default();
         lane.failures = lane.failures.saturating_add(1);
         let pause = schedule::pause(class, code, retry_after_us, lane.failures, u64::from_le_bytes(random), &self.room.config);
-        let until = now.plus_micros(pause);
+        let until = rounded(now.plus_micros(pause));
         let queued = lane.pause(until);
-        let until = lane.due_at(until);
+        lane.due_at(until);
         if lane.refused.is_some() {
             self.refused.insert(pixel.clone());
             self.tell_refused();

@@ -1,0 +1,461 @@
+//! The sink on the real embedded engine, against Meta in a box.
+
+mod stage;
+
+use std::{collections::HashMap, time::Duration};
+
+use schemas::{
+    delivery::{Attempt, Outcome},
+    dispatch::{Dispatch, Withheld},
+    row::{Intent, IntentItem, Row},
+    time::{DAY_US, SECOND_US},
+    topic::Topic,
+    world::World,
+};
+use serde_json::json;
+use stage::{Stage, TOKEN, eventually, pixel, revision};
+use storage::Step;
+
+const HOUR_US: i64 = 3_600 * SECOND_US;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dispatches_are_delivered_once_in_one_request_as_the_bytes_they_were_frozen_as() {
+    let stage = Stage::with_pixel("1").await;
+    let dispatches: Vec<Dispatch> = (0..50).map(|order| stage.purchase("1", &order.to_string())).collect();
+    stage.dispatch(&dispatches).await;
+    let sink = stage.sink();
+    stage.consumed().await;
+    sink.stop().await;
+    for order in 0..50 {
+        let order = order.to_string();
+        let delivery = stage.settled("1", &order).await;
+        assert_eq!((delivery.outcome, delivery.attempts, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 1, 0));
+        assert!(delivery.attempt_log[0].trace_id.is_some() && delivery.settled_at.is_some());
+        assert_eq!(stage.copies("1", &order), 1);
+    }
+    assert_eq!(stage.told().await.len(), 50);
+    assert_eq!(stage.waiting().await, (0, 0));
+    let requests = stage.requests().await;
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    let body = requests[0]["body"].as_str().expect("a text");
+    let frozen: Vec<&str> = dispatches.iter().filter_map(|dispatch| dispatch.payload.as_ref()).map(|payload| payload.get()).collect();
+    assert!(body.contains(&format!(r#"{{"data":[{}]"#, frozen.join(","))), "{body}");
+    assert_eq!(stage.metrics.deliveries.with_label_values(&["delivered"]).get(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_is_ambiguous_and_the_same_id_goes_again() {
+    for (fault, ambiguous, copies) in [
+        (json!({"fault": "reset_after", "times": 2}), 2, 3),
+        (json!({"fault": "timeout", "ms": 5_000, "times": 1}), 1, 1),
+        (json!({"fault": "http500", "times": 2}), 2, 1),
+        (json!({"fault": "html500", "times": 1}), 1, 1),
+        (json!({"fault": "code1", "times": 3}), 0, 1),
+        (json!({"fault": "throttle", "times": 3}), 0, 1),
+    ] {
+        let mut stage = Stage::with_pixel("1").await;
+        stage.config.request_timeout_ms = 200;
+        stage.faults(json!([fault])).await;
+        stage.dispatch(&[stage.purchase("1", "a")]).await;
+        let sink = stage.sink();
+        let delivery = stage.settled("1", "a").await;
+        sink.stop().await;
+        assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), ambiguous), "{fault}");
+        assert_eq!(delivery.reason, None);
+        assert_eq!(stage.copies("1", "a"), copies, "{fault}");
+        let numbers: Vec<u64> = delivery.attempt_log.iter().map(|attempt| attempt.number).collect();
+        assert_eq!(numbers, (numbers[0]..numbers[0] + u64::from(delivery.attempts)).collect::<Vec<_>>());
+        assert_eq!(stage.told().await.len(), 1);
+        assert_eq!(stage.waiting().await, (0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_at_home_is_not_ambiguous() {
+    let mut stage = Stage::with_pixel("1").await;
+    let home = std::mem::replace(&mut stage.config.base_url, "http://127.0.0.1:1".into());
+    stage.dispatch(&[stage.purchase("1", "a")]).await;
+    let sink = stage.sink();
+    let delivery = stage.until("1", "a", |delivery| delivery.attempts > 2).await;
+    assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (None, 0));
+    assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("retry"));
+    sink.stop().await;
+    stage.config.base_url = home;
+    let sink = stage.sink();
+    assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_events_are_isolated_and_rejected_and_the_others_delivered_once() {
+    let stage = Stage::with_pixel("1").await;
+    let bad = [3, 64, 99];
+    let dispatches: Vec<Dispatch> = (0..100)
+        .map(|number| {
+            let order = number.to_string();
+            if bad.contains(&number) { stage.bad_purchase("1", &order) } else { stage.purchase("1", &order) }
+        })
+        .collect();
+    stage.dispatch(&dispatches).await;
+    let sink = stage.sink();
+    for number in 0..100 {
+        let order = number.to_string();
+        let delivery = stage.settled("1", &order).await;
+        if bad.contains(&number) {
+            assert_eq!(delivery.outcome, Some(Outcome::Rejected));
+            let last = delivery.attempt_log.last().expect("it was tried");
+            assert_eq!((last.code, last.subcode, last.status), (Some(100), Some(2_804_010), Some(400)));
+            assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("meta"));
+        } else {
+            assert_eq!(delivery.outcome, Some(Outcome::Delivered));
+            assert_eq!(stage.copies("1", &order), 1);
+        }
+    }
+    sink.stop().await;
+    let requests = stage.reports()["1"].requests;
+    assert!(requests <= 1 + 2 * 3 * 7, "{requests} requests");
+    assert_eq!(stage.told().await.len(), 100);
+    assert_eq!(stage.waiting().await, (0, 0));
+    assert_eq!(stage.metrics.ambiguous.get(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_refusal_is_tried_once_more_and_then_rejected() {
+    let stage = Stage::with_pixel("1").await;
+    stage.faults(json!([{"fault": "throttle", "code": 987_654}])).await;
+    stage.dispatch(&[stage.purchase("1", "a")]).await;
+    let sink = stage.sink();
+    let delivery = stage.settled("1", "a").await;
+    sink.stop().await;
+    assert_eq!((delivery.outcome, delivery.attempts), (Some(Outcome::Rejected), 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
+    let stage = Stage::with_pixel("1").await;
+    stage.pixel_at_meta("2");
+    stage.pixel_here("2", TOKEN);
+    stage.faults(json!([{"pixel": "1", "fault": "token_expired"}])).await;
+    let orders: Vec<String> = (0..30).map(|order| order.to_string()).collect();
+    let both: Vec<Dispatch> = orders.iter().flat_map(|order| [stage.purchase("1", order), stage.purchase("2", order)]).collect();
+    stage.dispatch(&both).await;
+    let sink = stage.sink();
+    for order in &orders {
+        assert_eq!(stage.settled("2", order).await.outcome, Some(Outcome::Delivered));
+    }
+    stage.consumed().await; // the dead pixel holds no offset
+    stage.until("1", "0", |delivery| delivery.attempts >= 8).await;
+    eventually("all wait", || async { stage.waiting().await == (30, 30) }).await;
+    stage.dispatch(&[stage.purchase("1", "late")]).await;
+    let late = stage.until("1", "late", |_| true).await;
+    assert_eq!(late.outcome, None);
+
+    stage.faults(json!([])).await;
+    for order in orders.iter().map(String::as_str).chain(["late"]) {
+        let delivery = stage.settled("1", order).await;
+        assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 0));
+        assert_eq!(stage.copies("1", order), 1);
+    }
+    sink.stop().await;
+    assert_eq!(stage.waiting().await, (0, 0));
+    assert_eq!(stage.told().await.len(), 61);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_token_is_used_at_once() {
+    let mut stage = Stage::with_pixel("1").await;
+    stage.config.probe_ms = 3_600_000;
+    stage.pixel_here("1", "of yesterday");
+    stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("2", "b")]).await;
+    let sink = stage.sink();
+    let delivery = stage.until("1", "a", |delivery| delivery.attempts == 1).await;
+    assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("token"));
+    stage.until("2", "b", |delivery| delivery.reason.as_ref().is_some_and(|reason| reason.code == "config")).await;
+    stage.pixel_here("1", TOKEN);
+    stage.pixel_at_meta("2");
+    stage.pixel_here("2", TOKEN);
+    assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
+    let unknown = stage.settled("2", "b").await;
+    assert_eq!((unknown.outcome, unknown.attempts), (Some(Outcome::Delivered), 1), "a pixel that nobody knew got no request");
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_revision_takes_the_place_of_one_that_was_never_sent() {
+    for waits_s in [2, 3_600] {
+        let stage = Stage::with_pixel("1").await;
+        let not_before = Some(stage.clock.now().plus_micros(waits_s * SECOND_US));
+        let first = Dispatch { not_before, ..stage.purchase("1", "a") };
+        stage.dispatch(std::slice::from_ref(&first)).await;
+        let sink = stage.sink();
+        let waiting = stage.until("1", "a", |_| true).await;
+        assert_eq!((waiting.outcome, waiting.attempts), (None, 0));
+        assert_eq!(stage.waiting().await, (1, 1));
+        stage.dispatch(&[revision(&first, 99.0)]).await;
+        let delivery = stage.settled("1", "a").await;
+        sink.stop().await;
+        assert_eq!((delivery.outcome, delivery.revision, delivery.noted_revision), (Some(Outcome::Delivered), 2, None));
+        let requests = stage.requests().await;
+        assert_eq!(requests.len(), 1);
+        assert!(requests[0]["body"].as_str().is_some_and(|body| body.contains("99.0")), "the better data is what Meta got");
+        assert_eq!(stage.waiting().await, (0, 0));
+        assert_eq!(stage.told().await.len(), 1);
+        stage.consumed().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_revisions_in_one_reading_become_one_copy() {
+    let stage = Stage::with_pixel("1").await;
+    let first = stage.purchase("1", "a");
+    stage.dispatch(&[first.clone(), revision(&first, 99.0)]).await;
+    let sink = stage.sink();
+    let delivery = stage.settled("1", "a").await;
+    sink.stop().await;
+    stage.consumed().await;
+    assert_eq!((delivery.revision, stage.copies("1", "a")), (2, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_revision_is_noted_when_the_first_was_sent() {
+    let stage = Stage::with_pixel("1").await;
+    let (sent, slow, dead) = (stage.purchase("1", "sent"), stage.purchase("1", "slow"), stage.purchase("1", "dead"));
+    let sink = stage.sink();
+    stage.dispatch(std::slice::from_ref(&sent)).await;
+    stage.settled("1", "sent").await;
+    stage.dispatch(&[revision(&sent, 99.0)]).await;
+    let delivery = stage.until("1", "sent", |delivery| delivery.noted_revision == Some(2)).await;
+    assert_eq!((delivery.outcome, delivery.revision), (Some(Outcome::Delivered), 1));
+
+    stage.faults(json!([{"fault": "slow", "ms": 400, "times": 1}])).await;
+    stage.dispatch(std::slice::from_ref(&slow)).await;
+    eventually("it is at Meta", || async { stage.copies("1", "slow") == 1 }).await;
+    stage.dispatch(&[revision(&slow, 99.0)]).await;
+    let delivery = stage.settled("1", "slow").await;
+    assert_eq!((delivery.noted_revision, delivery.attempts), (Some(2), 1));
+
+    stage.faults(json!([{"fault": "token_expired"}])).await;
+    stage.dispatch(std::slice::from_ref(&dead)).await;
+    stage.until("1", "dead", |delivery| delivery.attempts > 0).await;
+    stage.dispatch(&[revision(&dead, 99.0)]).await;
+    stage.until("1", "dead", |delivery| delivery.noted_revision == Some(2)).await;
+    stage.faults(json!([])).await;
+    let delivery = stage.settled("1", "dead").await;
+    assert_eq!((delivery.noted_revision, delivery.revision), (Some(2), 1), "what waits keeps the note");
+    stage.consumed().await;
+    sink.stop().await;
+    assert!(["sent", "slow", "dead"].iter().all(|order| stage.copies("1", order) == 1));
+    assert_eq!(stage.told().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_must_not_be_sent_ends_without_a_request() {
+    let stage = Stage::with_pixel("1").await;
+    let declined = Dispatch { payload: None, withheld: Some(Withheld::NoConsent), ..stage.purchase("1", "declined") };
+    let invalid = Withheld::Invalid { code: "currency".into(), message: "no such currency".into() };
+    let invalid = Dispatch { payload: None, withheld: Some(invalid), ..stage.purchase("1", "invalid") };
+    let old = Dispatch { occurred_at: stage.clock.now().plus_micros(-7 * DAY_US), ..stage.purchase("1", "old") };
+    stage.dispatch(&[declined, invalid, old]).await;
+    let sink = stage.sink();
+    for (order, outcome, code) in
+        [("declined", Outcome::Cancelled, "no_consent"), ("invalid", Outcome::Rejected, "currency"), ("old", Outcome::Expired, "too_old")]
+    {
+        let delivery = stage.settled("1", order).await;
+        assert_eq!((delivery.outcome, delivery.attempts), (Some(outcome), 0));
+        assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some(code));
+    }
+    stage.consumed().await;
+    sink.stop().await;
+    assert!(stage.requests().await.is_empty());
+    assert_eq!(stage.told().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ambiguous_work_ends_as_unknown_and_other_work_as_expired() {
+    let stage = Stage::with_pixel("1").await;
+    stage.pixel_at_meta("2");
+    stage.pixel_here("2", TOKEN);
+    stage.faults(json!([{"pixel": "1", "fault": "http500"}, {"pixel": "2", "fault": "token_expired"}])).await;
+    stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("2", "b")]).await;
+    let sink = stage.sink();
+    stage.until("1", "a", |delivery| delivery.ambiguous_attempts > 0).await;
+    stage.until("2", "b", |delivery| delivery.attempts > 0).await;
+    stage.move_clock(46 * HOUR_US);
+    let tried = stage.delivery("1", "a").await.expect("it waits").attempts;
+    stage.until("1", "a", |delivery| delivery.attempts > tried).await;
+    stage.move_clock(2 * HOUR_US);
+    assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Unknown));
+    assert_eq!(stage.delivery("2", "b").await.and_then(|delivery| delivery.outcome), None);
+    stage.move_clock(6 * DAY_US);
+    assert_eq!(stage.settled("2", "b").await.outcome, Some(Outcome::Expired));
+    sink.stop().await;
+    assert_eq!(stage.waiting().await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_left_open_by_a_crash_is_ambiguous_and_is_made_again() {
+    let stage = Stage::with_pixel("1").await;
+    stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("1", "b")]).await;
+    let partition = stage.storage.partition_of(Topic::Dispatch, b"1");
+    let items = ["a", "b"].iter().zip(0..).map(|(order, offset)| IntentItem { offset, dedup_key: format!("fn_1|purchase|{order}") });
+    let mut step = Step::named("intent");
+    let at = stage.clock.now();
+    step.rows.push(Row::Intent(Intent { partition, attempt: 41, at, pixel_id: pixel("1"), settled: false, items: items.collect() }));
+    stage.storage.commit(step).await.expect("committed");
+    let sink = stage.sink();
+    for order in ["a", "b"] {
+        let delivery = stage.settled("1", order).await;
+        assert_eq!((delivery.outcome, delivery.attempts, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 2, 1));
+        let open = Attempt { number: 41, at, status: None, code: None, subcode: None, trace_id: None, ambiguous: true };
+        assert_eq!((&delivery.attempt_log[0], delivery.attempt_log[1].number), (&open, 42));
+        assert_eq!((delivery.first_ambiguous_at, stage.copies("1", order)), (Some(at), 1));
+    }
+    stage.consumed().await;
+    sink.stop().await;
+    assert!(stage.storage.deliveries().open_intents(partition).await.expect("the store answers").is_empty());
+    assert_eq!(stage.waiting().await, (0, 0));
+    assert_eq!(stage.told().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_finishes_what_is_in_flight() {
+    let stage = Stage::with_pixel("1").await;
+    stage.faults(json!([{"fault": "slow", "ms": 500, "times": 1}])).await;
+    stage.dispatch(&[stage.purchase("1", "a")]).await;
+    let sink = stage.sink();
+    eventually("it is at Meta", || async { stage.copies("1", "a") == 1 }).await;
+    sink.stop().await;
+    let delivery = stage.delivery("1", "a").await.expect("it is recorded");
+    assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_dispatches_are_found_again_after_a_restart() {
+    let stage = Stage::with_pixel("1").await;
+    let soon = Some(stage.clock.now().plus_micros(SECOND_US));
+    stage
+        .dispatch(&[Dispatch { not_before: soon, ..stage.purchase("1", "a") }, Dispatch { not_before: soon, ..stage.purchase("3", "b") }])
+        .await;
+    let sink = stage.sink();
+    stage.until("1", "a", |_| true).await;
+    stage.until("3", "b", |_| true).await;
+    sink.kill().await;
+    let sink = stage.sink();
+    let delivery = stage.settled("1", "a").await;
+    assert_eq!((delivery.outcome, delivery.attempts), (Some(Outcome::Delivered), 1));
+    assert!(delivery.settled_at >= soon);
+    stage.pixel_at_meta("3");
+    stage.pixel_here("3", TOKEN);
+    assert_eq!(stage.settled("3", "b").await.outcome, Some(Outcome::Delivered));
+    sink.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_pixel_takes_neither_memory_nor_the_turn_of_others() {
+    let mut stage = Stage::with_pixel("1").await;
+    stage.config.batch_events_max = 10;
+    stage.config.pending_bytes_max = 200_000;
+    for id in ["2", "3", "4"] {
+        stage.pixel_at_meta(id);
+        stage.pixel_here(id, TOKEN);
+    }
+    stage.faults(json!([{"pixel": "1", "fault": "slow", "ms": 300, "times": 12}])).await;
+    let orders: Vec<String> = (0..400).map(|order| order.to_string()).collect();
+    let flood: Vec<Dispatch> = orders.iter().map(|order| stage.purchase("1", order)).collect();
+    stage.dispatch(&flood).await;
+    for id in ["2", "3", "4"] {
+        stage.dispatch(&[stage.purchase(id, "a")]).await;
+    }
+    let began = tokio::time::Instant::now();
+    let sink = stage.sink();
+    for id in ["2", "3", "4"] {
+        stage.settled(id, "a").await;
+    }
+    let neighbours = began.elapsed();
+    assert!(neighbours < Duration::from_millis(1_500), "{neighbours:?} behind a flood that needs 3.6 s");
+    for order in &orders {
+        assert_eq!(stage.settled("1", order).await.outcome, Some(Outcome::Delivered));
+        assert_eq!(stage.copies("1", order), 1);
+    }
+    stage.consumed().await;
+    sink.stop().await;
+    assert_eq!(stage.waiting().await, (0, 0));
+    assert_eq!(stage.told().await.len(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_dispatch_is_put_aside_and_a_newer_one_stops_the_partition() {
+    let stage = Stage::with_pixel("1").await;
+    let append = |value: Vec<u8>| storage::Append { topic: Topic::Dispatch, key: "1".into(), value: value.into(), time: stage.clock.now() };
+    let newer = Dispatch { version: 2, ..stage.purchase("1", "newer") };
+    stage.storage.appender().append(vec![append(b"{\"version\":1}".to_vec())]).await.expect("appended");
+    stage.dispatch(&[stage.purchase("1", "a"), newer]).await;
+    let sink = stage.sink();
+    assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
+    let (_, end) = stage.storage.bounds(Topic::Dead, 0).await.expect("the store answers");
+    assert_eq!(end, 1);
+    sink.stop().await;
+    let partition = stage.storage.partition_of(Topic::Dispatch, b"1");
+    assert_eq!(stage.storage.committed(schemas::topic::Group::Capi, partition).await.expect("the store answers").next_offset, 2);
+    assert_eq!(stage.metrics.stopped.with_label_values(&[&partition.to_string()]).get(), 1);
+}
+
+/// The sink is killed at whatever point it has reached, over and over, while Meta loses answers: nothing is lost, each delivery has one
+/// outcome, and copies never exceed what is recorded as ambiguous.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_at_any_moment_nothing_is_lost_and_every_copy_is_accounted_for() {
+    let mut stage = Stage::with_pixel("1").await;
+    stage.pixel_at_meta("2");
+    stage.pixel_here("2", TOKEN);
+    stage.config.batch_events_max = 25;
+    stage.config.linger_ms = 1;
+    stage
+        .faults(json!([
+            {"fault": "reset_after", "share": 0.08}, {"fault": "http500", "share": 0.05},
+            {"fault": "throttle", "share": 0.05}, {"fault": "slow", "ms": 15, "share": 0.5},
+        ]))
+        .await;
+    let mut expected: HashMap<(String, String), Outcome> = HashMap::new();
+    for round in 0..40_u64 {
+        let mut dispatches = Vec::new();
+        for number in 0..30 {
+            let (id, order) = (["1", "2"][number % 2], format!("{round}-{number}"));
+            let is_bad = number == 7 && round % 4 == 0;
+            let first = if is_bad { stage.bad_purchase(id, &order) } else { stage.purchase(id, &order) };
+            let waits = (number % 5 == 0).then(|| stage.clock.now().plus_micros(20_000));
+            let first = Dispatch { not_before: waits, ..first };
+            if number % 6 == 0 {
+                dispatches.push(revision(&first, 99.0));
+            }
+            dispatches.insert(dispatches.len().saturating_sub(usize::from(number % 6 == 0)), first);
+            expected.insert((id.to_owned(), order), if is_bad { Outcome::Rejected } else { Outcome::Delivered });
+        }
+        stage.dispatch(&dispatches).await;
+        let sink = stage.sink();
+        tokio::time::sleep(Duration::from_millis(round * 13 % 60)).await;
+        sink.kill().await;
+    }
+    stage.faults(json!([])).await;
+    let sink = stage.sink();
+    let mut ambiguous = 0;
+    for ((id, order), outcome) in &expected {
+        let delivery = stage.settled(id, order).await;
+        assert_eq!(delivery.outcome, Some(*outcome), "{delivery:?}");
+        let copies = stage.copies(id, order);
+        assert!(copies <= 1 + delivery.ambiguous_attempts, "{copies} copies: {delivery:?}");
+        assert_eq!(copies > 0, *outcome == Outcome::Delivered);
+        ambiguous += delivery.ambiguous_attempts;
+    }
+    stage.consumed().await;
+    sink.stop().await;
+    let doubles: u64 = stage.reports().values().map(|totals| totals.double_conversions).sum();
+    println!("{} deliveries, {ambiguous} ambiguous attempts, {doubles} double conversions", expected.len());
+    assert!(ambiguous > 0 && doubles > 0, "the test met no crash in flight");
+    let mut told = HashMap::new();
+    for delivery in stage.told().await {
+        *told.entry((delivery.pixel_id, delivery.dedup_key)).or_insert(0) += 1;
+    }
+    assert_eq!(told.len(), expected.len());
+    assert!(told.values().all(|times| *times == 1), "each outcome is told once");
+    assert_eq!(stage.waiting().await, (0, 0));
+}

@@ -1,0 +1,338 @@
+//! A stage for the sink: a real store in a folder that goes away, Meta in a box on a port of its own, and a clock that can be moved.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+use meta_sandbox::{Mode, Sandbox};
+use projections::capi::{Config, Error, Metrics, Parts, run};
+use schemas::{
+    delivery::Delivery,
+    directory::{Change, Directory, Pixel, Workspace},
+    dispatch::Dispatch,
+    envelope::{Kind, Position},
+    id::{FunnelId, PixelId, WorkspaceId},
+    secret::Key,
+    time::Time,
+    topic::{Group, Topic},
+    world::World,
+};
+use serde_json::{Value, json, value::RawValue};
+use storage::{Append, Step, Storage, Stored};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub const TOKEN: &str = "EAAtoken\"with\\signs";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The system's clock, moved by as much as a test likes; random bytes that are only different.
+pub struct Clock {
+    shift_us: AtomicI64,
+    drawn: AtomicI64,
+}
+
+impl World for Clock {
+    fn now(&self) -> Time {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
+        Time::from_micros(since.as_micros() as i64 + self.shift_us.load(Ordering::Relaxed))
+    }
+
+    fn fill(&self, bytes: &mut [u8]) {
+        let drawn = self.drawn.fetch_add(1, Ordering::Relaxed);
+        for (number, byte) in bytes.iter_mut().enumerate() {
+            *byte = (drawn as u8).wrapping_mul(151).wrapping_add(number as u8 * 53);
+        }
+    }
+}
+
+pub struct Stage {
+    pub storage: Storage,
+    pub sandbox: Sandbox,
+    pub clock: Arc<Clock>,
+    pub config: Config,
+    pub metrics: Metrics,
+    directory: Arc<ArcSwap<Directory>>,
+    keys: Key,
+    http: reqwest::Client,
+    _folder: tempfile::TempDir,
+}
+
+/// The sink at work.
+pub struct Sink {
+    storage: Storage,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Sink {
+    /// An orderly end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.expect("it does not panic").expect("it stops in order");
+    }
+
+    /// The end as a crash would have it: nothing more is done, said or written.
+    pub async fn kill(self) {
+        self.task.abort();
+        let _ = self.task.await;
+        // What was already handed to the store becomes true before anybody starts again: steps are made one after another.
+        self.storage.commit(Step::named("barrier")).await.expect("the store goes on");
+    }
+}
+
+impl Stage {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let storage = Storage::open_embedded(&storage::Config {
+            data: folder.path().to_owned(),
+            partitions: 2,
+            free_bytes_min: 0,
+            queue_bytes_max: 64 << 20,
+            pause_at: None,
+            fail_sync_after: None,
+        })
+        .expect("a new store opens");
+        let sandbox = Sandbox::open(meta_sandbox::Config::default()).expect("a box in memory");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let base_url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        tokio::spawn(meta_sandbox::run(listener, sandbox.clone(), CancellationToken::new()));
+        let stage = Self {
+            storage,
+            sandbox,
+            clock: Arc::new(Clock { shift_us: AtomicI64::new(0), drawn: AtomicI64::new(1) }),
+            config: config(base_url),
+            metrics: Metrics::new(),
+            directory: Arc::default(),
+            keys: Key::new([7; 32]),
+            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client"),
+            _folder: folder,
+        };
+        let lookup = stage.keys.lookup("key");
+        let api_key = stage.keys.seal("api-key", b"key", [1; 24]);
+        stage.change(Change::WorkspaceCreated(Workspace { id: workspace(), name: "shop".into(), api_key, api_key_lookup: lookup }));
+        stage
+    }
+
+    /// With one pixel that both sides know.
+    pub async fn with_pixel(id: &str) -> Self {
+        let stage = Self::new().await;
+        stage.pixel_at_meta(id);
+        stage.pixel_here(id, TOKEN);
+        stage
+    }
+
+    pub fn pixel_at_meta(&self, id: &str) {
+        self.sandbox.put_pixel(id, TOKEN, Mode::Real).expect("a pixel");
+    }
+
+    pub fn pixel_here(&self, id: &str, token: &str) {
+        let access_token = self.keys.seal("access-token", token.as_bytes(), [3; 24]);
+        self.change(Change::PixelSet(Pixel { id: pixel(id), workspace_id: workspace(), access_token, test_event_code: None }));
+    }
+
+    fn change(&self, change: Change) {
+        let mut directory = (*self.directory.load_full()).clone();
+        directory.fold(change).expect("it fits");
+        self.directory.store(Arc::new(directory));
+    }
+
+    pub fn sink(&self) -> Sink {
+        let parts = Parts {
+            storage: self.storage.clone(),
+            directory: self.directory.clone(),
+            keys: self.keys.clone(),
+            world: self.clock.clone(),
+            http: self.http.clone(),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let stop = CancellationToken::new();
+        Sink { storage: self.storage.clone(), task: tokio::spawn(run(parts, stop.clone())), stop }
+    }
+
+    pub fn move_clock(&self, us: i64) {
+        self.clock.shift_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    /// A good purchase for a pixel.
+    pub fn purchase(&self, pixel_id: &str, order: &str) -> Dispatch {
+        let at = self.clock.now();
+        let event_id = format!("fn_1:{order}");
+        let payload = json!({
+            "event_name": "Purchase", "event_time": at.seconds(), "event_id": event_id, "action_source": "system_generated",
+            "user_data": {"em": ["f".repeat(64)]}, "custom_data": {"value": 10.5, "currency": "USD"},
+        });
+        Dispatch {
+            id: Uuid::nil(),
+            kind: Kind::Dispatch,
+            version: 1,
+            funnel_id: FunnelId::parse("fn_1").expect("an id"),
+            workspace_id: workspace(),
+            occurred_at: at,
+            received_at: at,
+            position: Position { generation: 0, partition: 0, offset: 0 },
+            pixel_id: pixel(pixel_id),
+            event_name: "Purchase".into(),
+            event_id,
+            dedup_key: format!("fn_1|purchase|{order}"),
+            revision: 1,
+            not_before: None,
+            payload: Some(raw(&payload)),
+            withheld: None,
+        }
+    }
+
+    /// One that Meta refuses: a purchase without currency.
+    pub fn bad_purchase(&self, pixel_id: &str, order: &str) -> Dispatch {
+        let good = self.purchase(pixel_id, order);
+        let mut payload: Value = serde_json::from_str(good.payload.as_ref().expect("it has one").get()).expect("it is JSON");
+        payload["custom_data"] = json!({"value": 10.5});
+        Dispatch { payload: Some(raw(&payload)), ..good }
+    }
+
+    pub async fn dispatch(&self, dispatches: &[Dispatch]) {
+        let append = |dispatch: &Dispatch| Append {
+            topic: Topic::Dispatch,
+            key: dispatch.pixel_id.as_str().to_owned().into(),
+            value: serde_json::to_vec(dispatch).expect("JSON").into(),
+            time: dispatch.received_at,
+        };
+        self.storage.appender().append(dispatches.iter().map(append).collect()).await.expect("appended");
+    }
+
+    pub async fn delivery(&self, pixel_id: &str, order: &str) -> Option<Delivery> {
+        self.storage.deliveries().delivery(&pixel(pixel_id), &format!("fn_1|purchase|{order}")).await.expect("the store answers")
+    }
+
+    /// Waits until a delivery is as wished, and answers it.
+    pub async fn until(&self, pixel_id: &str, order: &str, wish: impl Fn(&Delivery) -> bool) -> Delivery {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let delivery = self.delivery(pixel_id, order).await;
+            if let Some(delivery) = delivery.as_ref().filter(|delivery| wish(delivery)) {
+                return delivery.clone();
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{pixel_id} {order} is still {delivery:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub async fn settled(&self, pixel_id: &str, order: &str) -> Delivery {
+        self.until(pixel_id, order, |delivery| delivery.outcome.is_some()).await
+    }
+
+    /// Waits until all dispatches are consumed.
+    pub async fn consumed(&self) {
+        eventually("all dispatches are consumed", || async {
+            for partition in 0..2 {
+                let (_, end) = self.storage.bounds(Topic::Dispatch, partition).await.expect("the store answers");
+                if self.storage.committed(Group::Capi, partition).await.expect("the store answers").next_offset < end {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
+    /// Rows that wait, as the committed offsets say and as the table has them.
+    pub async fn waiting(&self) -> (u64, u64) {
+        let (mut noted, mut rows) = (0, 0);
+        for partition in 0..2 {
+            let note = self.storage.committed(Group::Capi, partition).await.expect("the store answers").metadata.unwrap_or("{}".into());
+            noted += serde_json::from_str::<Value>(&note).expect("JSON")["waiting"].as_u64().unwrap_or(0);
+            let ever = Time::from_micros(i64::MAX);
+            rows += self.storage.deliveries().due(partition, None, ever, 100_000).await.expect("the store answers").len() as u64;
+        }
+        (noted, rows)
+    }
+
+    /// Everything told on the topic of deliveries.
+    pub async fn told(&self) -> Vec<Delivery> {
+        let mut told = Vec::new();
+        for partition in 0..2 {
+            let mut reader = self.storage.reader(Topic::Deliveries, partition, 0);
+            loop {
+                let records: Vec<Stored> = reader.available(1_000, 1 << 20).await.expect("the store answers");
+                if records.is_empty() {
+                    break;
+                }
+                told.extend(records.iter().map(|record| serde_json::from_slice::<Delivery>(&record.value).expect("a delivery")));
+            }
+        }
+        told
+    }
+
+    pub async fn faults(&self, faults: Value) {
+        let url = format!("{}/sandbox/faults", self.config.base_url);
+        self.http.put(url).json(&faults).send().await.expect("the box answers").error_for_status().expect("good faults");
+    }
+
+    pub async fn requests(&self) -> Vec<Value> {
+        let url = format!("{}/sandbox/requests?limit=10000", self.config.base_url);
+        self.http.get(url).send().await.expect("the box answers").json().await.expect("a list")
+    }
+
+    /// Server copies at Meta.
+    pub fn copies(&self, pixel_id: &str, order: &str) -> u32 {
+        self.sandbox.conversion(pixel_id, "Purchase", &format!("fn_1:{order}")).server_copies
+    }
+
+    pub fn reports(&self) -> BTreeMap<String, meta_sandbox::Totals> {
+        self.sandbox.report()
+    }
+}
+
+/// A server leg's better data for the same delivery.
+pub fn revision(first: &Dispatch, value: f64) -> Dispatch {
+    let mut payload: Value = serde_json::from_str(first.payload.as_ref().expect("it has one").get()).expect("it is JSON");
+    payload["custom_data"]["value"] = value.into();
+    Dispatch { revision: 2, not_before: None, payload: Some(raw(&payload)), ..first.clone() }
+}
+
+pub fn pixel(id: &str) -> PixelId {
+    PixelId::parse(id).expect("an id")
+}
+
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn workspace() -> WorkspaceId {
+    WorkspaceId::parse("ws_1").expect("an id")
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    RawValue::from_string(value.to_string()).expect("JSON")
+}
+
+fn config(base_url: String) -> Config {
+    Config {
+        base_url,
+        api_version: "v26.0".into(),
+        pixel_script_url: String::new(),
+        request_timeout_ms: 5_000,
+        linger_ms: 20,
+        batch_events_max: 1_000,
+        batch_bytes_max: 2_000_000,
+        pending_bytes_max: 64 << 20,
+        read_hold_ms: 50,
+        retry_base_ms: 10,
+        retry_max_ms: 200,
+        probe_ms: 100,
+        ambiguous_resend_hours: 47,
+        drain_timeout_ms: 6_000,
+    }
+}
