@@ -1,7 +1,7 @@
 //! One durable append: raw events in, nothing else; the answer is whether they are there for good.
 
 use schemas::{key::DedupKey, raw::Raw, topic::Topic};
-use storage::Append;
+use storage::{Append, AppendError};
 
 use crate::{Door, refuse::Refused};
 
@@ -14,15 +14,13 @@ pub(crate) fn record(raw: &Raw<'_>, key: &DedupKey) -> Append {
 
 /// Appends; answers once they would survive. Any doubt is [`Refused::Unavailable`].
 pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<(), Refused> {
-    match tokio::time::timeout(door.config.append_timeout(), door.appender.append(records)).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "append failed");
-            Err(Refused::Unavailable)
-        }
-        Err(_) => {
-            tracing::warn!(timeout_ms = door.config.append_timeout_ms, "append timed out");
-            Err(Refused::Unavailable)
-        }
+    let appended = tokio::time::timeout(door.config.append_timeout(), door.appender.append(records)).await;
+    match appended {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error @ AppendError::Lost(_))) => tracing::warn!(%error, "an append was lost"),
+        // Full, closing, slow: true of every request until it is over. The metrics count them, readiness says it.
+        Ok(Err(error @ (AppendError::Full | AppendError::Closed))) => tracing::debug!(%error, "nothing was appended"),
+        Err(elapsed) => tracing::debug!(error = %elapsed, "an append took too long"),
     }
+    Err(Refused::Unavailable)
 }

@@ -41,7 +41,7 @@ struct ByKind {
     unavailable: IntCounter,
 }
 
-/// The kinds of events; `Unread` is one of a batch that does not even say its kind.
+/// The kinds of events; `Unread` is an event of a batch that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Identify,

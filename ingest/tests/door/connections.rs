@@ -110,7 +110,7 @@ async fn a_stop_lets_requests_finish_and_idle_connections_go() {
     }
     house.stop.cancel();
     idle.closed().await;
-    house.judge(Verdict::Repeat);
+    house.judge(&Verdict::Repeat);
     assert!(busy.reply().await.body.ends_with(r#""duplicate":true}"#));
     busy.closed().await;
     house.running.await.expect("it does not panic").expect("it ends well");

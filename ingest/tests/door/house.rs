@@ -38,7 +38,7 @@ pub const KEY: &str = "rm_key";
 
 /// The settings of a test: the shipped defaults, and what the test changes.
 pub fn config(changes: &str) -> Config {
-    let mut table: toml::Table = include_str!("../../defaults.toml.part").parse().expect("the defaults are TOML");
+    let mut table: toml::Table = include_str!("../../../deploy/defaults.toml").parse().expect("the defaults are TOML");
     let mut section = table.remove("ingest").and_then(|section| section.try_into::<toml::Table>().ok()).expect("there is a section");
     section.extend(changes.parse::<toml::Table>().expect("the changes are TOML"));
     section.try_into().expect("they are the door's settings")
@@ -123,7 +123,7 @@ impl House {
     }
 
     /// A judge that says the same of everything.
-    pub fn judge(&self, verdict: Verdict) {
+    pub fn judge(&self, verdict: &Verdict) {
         for partition in 0..self.storage.partitions(Topic::Raw) {
             let (mut reader, answers, verdict) = (self.storage.reader(Topic::Raw, partition, 0), self.storage.answers(), verdict.clone());
             tokio::spawn(async move {

@@ -55,7 +55,7 @@ async fn the_answer_is_what_the_judge_said() {
         ),
     ] {
         let house = House::open("").await;
-        house.judge(verdict);
+        house.judge(&verdict);
         let reply = house.webhook("content-type: application/json\r\n", SALE).await;
         assert_eq!(reply.status, status);
         assert!(reply.body.ends_with(end), "{}", reply.body);
@@ -74,7 +74,7 @@ async fn without_verdict_it_is_accepted_and_stored() {
 #[tokio::test]
 async fn a_request_leaves_one_raw_record_that_says_all_the_judge_needs() {
     let house = House::open("").await;
-    house.judge(FIRST);
+    house.judge(&FIRST);
     let reply = house.webhook("user-agent: shop\r\nx-forwarded-for: 192.0.2.1\r\n", &format!(" {SALE}\n")).await;
     let raw = house.raw().await;
     let [(stored, raw)] = raw.as_slice() else { panic!("one record, not {}", raw.len()) };
@@ -97,7 +97,7 @@ async fn a_request_leaves_one_raw_record_that_says_all_the_judge_needs() {
 #[tokio::test]
 async fn without_order_each_request_is_new_unless_it_carries_an_idempotency_key() {
     let house = House::open("").await;
-    house.judge(FIRST);
+    house.judge(&FIRST);
     let lead = r#"{"event":"lead","email":"a@b.co"}"#;
     for (headers, body) in
         [("", lead), ("", lead), ("idempotency-key: k\r\n", lead), ("idempotency-key: k\r\n", lead), ("idempotency-key: k\r\n", SALE)]
@@ -120,7 +120,7 @@ async fn without_order_each_request_is_new_unless_it_carries_an_idempotency_key(
 #[tokio::test]
 async fn a_key_that_was_shown_to_a_browser_is_remarked() {
     let house = House::open("").await;
-    house.judge(FIRST);
+    house.judge(&FIRST);
     for headers in ["origin: https://shop.example\r\n", "sec-fetch-site: cross-site\r\n"] {
         let reply = house.webhook(headers, r#"{"event":"lead","email":"a@b.co","phone":"none"}"#).await;
         assert_eq!(reply.status, 200);
@@ -131,7 +131,7 @@ async fn a_key_that_was_shown_to_a_browser_is_remarked() {
 #[tokio::test]
 async fn a_rate_limit_says_when_to_come_again() {
     let house = House::open("rate_per_funnel_per_s = 1").await;
-    house.judge(FIRST);
+    house.judge(&FIRST);
     assert_eq!(house.webhook("", SALE).await.status, 200);
     let reply = house.webhook("content-type: text/html\r\n", SALE).await;
     assert_eq!((reply.status, reply.header("retry-after")), (429, Some("1")));
@@ -140,7 +140,7 @@ async fn a_rate_limit_says_when_to_come_again() {
 #[tokio::test]
 async fn a_body_is_measured_while_it_streams() {
     let house = House::open("").await;
-    house.judge(FIRST);
+    house.judge(&FIRST);
     let fill = |bytes: usize| {
         let (start, end) = (r#"{"event":"lead","email":"a@b.co","x":""#, r#""}"#);
         format!("{start}{}{end}", "x".repeat(bytes - start.len() - end.len()))
