@@ -258,7 +258,7 @@ impl Block {
     /// The write of this block.
     fn put(&self, topic: Topic, partition: u32) -> Put {
         Put {
-            table: super::tables::Table::Log,
+            table: super::tables::Table::log(topic),
             key: fjall::Slice::from(super::block::key(topic, partition, self.base)),
             value: Some(self.value()),
         }

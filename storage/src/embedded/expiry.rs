@@ -42,7 +42,9 @@ fn keep_days(table: Table) -> Option<i64> {
         Table::Intents => Some(30),
         Table::Deliveries => Some(90),
         Table::Waiting | Table::WaitingDue => Some(2), // after the deadline
-        Table::Log
+        Table::LogMonth
+        | Table::LogDispatch
+        | Table::LogKept
         | Table::LogHours
         | Table::Offsets
         | Table::Meta

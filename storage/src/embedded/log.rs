@@ -67,8 +67,8 @@ impl Log {
         for topic in Topic::ALL {
             for number in 0..count(topic, partitions) {
                 let prefix = block::prefix(topic, number);
-                let start = store.prefix(Table::Log, &prefix).next_key()?.and_then(|key| block::base_of(&key)).unwrap_or(0);
-                let end = match store.prefix(Table::Log, &prefix).next_back().transpose()? {
+                let start = store.prefix(Table::log(topic), &prefix).next_key()?.and_then(|key| block::base_of(&key)).unwrap_or(0);
+                let end = match store.prefix(Table::log(topic), &prefix).next_back().transpose()? {
                     Some((key, value)) => Block::open(block::base_of(&key).unwrap_or(0), value)?.end(),
                     None => 0,
                 };
@@ -84,7 +84,7 @@ impl Log {
         let mut newest = Time::default();
         for partition in &self.slots {
             if let Some((key, value)) =
-                store.prefix(Table::Log, &block::prefix(partition.topic, partition.number)).next_back().transpose()?
+                store.prefix(Table::log(partition.topic), &block::prefix(partition.topic, partition.number)).next_back().transpose()?
             {
                 newest = newest.max(Block::open(block::base_of(&key).unwrap_or(0), value)?.newest());
             }
@@ -165,15 +165,16 @@ impl Log {
             }
             return Ok(batch.records);
         }
+        let table = Table::log(partition.topic);
         // The block that holds the offset begins at it or before it.
         let first =
             block::key(partition.topic, partition.number, 0).to_vec()..=block::key(partition.topic, partition.number, next).to_vec();
-        let begin = match store.range(Table::Log, first).next_back().transpose()? {
+        let begin = match store.range(table, first).next_back().transpose()? {
             Some((key, _)) => key.to_vec(),
             None => block::key(partition.topic, partition.number, next).to_vec(),
         };
         let last = block::key(partition.topic, partition.number, end).to_vec();
-        for row in store.range(Table::Log, begin..last) {
+        for row in store.range(table, begin..last) {
             let (key, value) = row?;
             let block = Block::open(block::base_of(&key).unwrap_or(0), value)?;
             next = next.max(block.base);

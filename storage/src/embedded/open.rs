@@ -32,7 +32,7 @@ pub(super) fn open(config: &Config, now: &LogTime) -> Result<Store, OpenError> {
     make(&config.data).map_err(|cause| engine(config, cause.to_string()))?;
     let ages = now.clone();
     let db = Database::builder(&folder)
-        .journal_compression(CompressionType::None) // blocks are large and read once: compressing them halves the speed of appends
+        .journal_compression(CompressionType::None) // on the way of every append, and read again only after a kill
         .manual_journal_persist(true) // each batch says itself how durable it is
         .max_journaling_size(JOURNAL_BYTES_MAX)
         .cache_size(CACHE_BYTES)

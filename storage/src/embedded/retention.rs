@@ -84,7 +84,7 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
         let keep_from = young.min(consumed.unwrap_or(u64::MAX));
         // From the first block that is kept, so that the marks of those dropped before are not walked over again.
         let blocks = block::key(topic, number, partition.bounds().0).to_vec()..=block::key(topic, number, u64::MAX).to_vec();
-        let mut keys = store.range(Table::Log, blocks);
+        let mut keys = store.range(Table::log(topic), blocks);
         let mut dropped = 0;
         let Some(mut key) = keys.next_key()? else { continue };
         let mut start = block::base_of(&key).unwrap_or(0);
@@ -97,7 +97,7 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
                 old.is_cut_short = true;
                 break;
             }
-            old.puts.push(Put { table: Table::Log, key: std::mem::replace(&mut key, next), value: None });
+            old.puts.push(Put { table: Table::log(topic), key: std::mem::replace(&mut key, next), value: None });
             (start, dropped) = (end, dropped + 1);
         }
         if dropped > 0 {
