@@ -95,8 +95,9 @@ fn killed_at(point: &str, filter: &[(&str, &str)], order_of_legs: &[&str]) {
     assert_eq!(purchase["legs"], json!(legs), "{context}");
     if order_of_legs == ["server"] {
         let ambiguous: u64 = deliveries.iter().map(|d| d["ambiguous_attempts"].as_u64().unwrap()).sum();
-        let expected = u64::from(matches!(point, "intent.after" | "outcome.before"));
-        assert_eq!(ambiguous, expected, "{context}: an intent without an outcome was an ambiguous attempt");
+        // One intent per pixel: the kill met one of them, or both.
+        let expected = if matches!(point, "intent.after" | "outcome.before") { 1..=2 } else { 0..=0 };
+        assert!(expected.contains(&ambiguous), "{context}: {ambiguous} ambiguous attempts, but {expected:?} intents had no outcome");
     }
     // The same order once more, by both legs, changes nothing.
     assert_eq!(house.webhook(&account, &self::purchase("ORD-1")).json()["purchases_created"].as_u64(), Some(u64::from(!legs.contains(&"server"))));
@@ -195,9 +196,9 @@ fn random_kills_under_load_lose_nothing_and_double_nothing_unrecorded() {
     let mut house = House::start(data.path(), &meta, &[]);
     let account = house.account(&meta, &["4004", "4005"]);
     meta.faults(&json!([
-        {"pixel": null, "fault": "http500", "share": 0.02},
-        {"pixel": null, "fault": "reset_after", "share": 0.02},
-        {"pixel": null, "fault": "throttle", "share": 0.02},
+        {"pixel": null, "fault": "http500", "share": 0.06},
+        {"pixel": null, "fault": "reset_after", "share": 0.06},
+        {"pixel": null, "fault": "throttle", "share": 0.06},
     ]));
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -268,6 +269,11 @@ fn random_kills_under_load_lose_nothing_and_double_nothing_unrecorded() {
         doubles += copies - 1;
     }
     let ambiguous: u64 = deliveries.iter().map(|d| d["ambiguous_attempts"].as_u64().unwrap()).sum();
+    let mut statuses: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
+    for attempt in deliveries.iter().flat_map(|d| d["attempt_log"].as_array().unwrap()) {
+        *statuses.entry(format!("{} {}", attempt["status"], attempt["code"])).or_default() += 1;
+    }
+    println!("attempts by status and code: {statuses:?}");
     println!("{kills} kills, {} orders, {} deliveries, {ambiguous} ambiguous attempts, {doubles} of them doubled at Meta", created.len(), deliveries.len());
 }
 

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 client over a plain socket: it sends exactly the bytes it is told to, right or wrong.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::TcpStream,
     time::Duration,
 };
