@@ -355,6 +355,7 @@ async fn a_slow_pixel_takes_neither_memory_nor_the_turn_of_others() {
     let mut stage = Stage::with_pixel("1").await;
     stage.config.batch_events_max = 10;
     stage.config.pending_bytes_max = 200_000;
+    stage.config.read_hold_ms = 50;
     for id in ["2", "3", "4"] {
         stage.pixel_at_meta(id);
         stage.pixel_here(id, TOKEN);
@@ -381,6 +382,36 @@ async fn a_slow_pixel_takes_neither_memory_nor_the_turn_of_others() {
     sink.stop().await;
     assert_eq!(stage.waiting().await, (0, 0));
     assert_eq!(stage.told().await.len(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn little_memory_for_many_pixels_loses_nothing() {
+    let mut stage = Stage::new().await;
+    stage.config.batch_events_max = 10;
+    stage.config.pending_bytes_max = 60_000;
+    stage.config.read_hold_ms = 1;
+    stage.faults(json!([{"fault": "slow", "ms": 30, "share": 0.3}, {"fault": "http500", "share": 0.1}])).await;
+    let ids: Vec<String> = (100..130).map(|id| id.to_string()).collect();
+    for id in &ids {
+        stage.pixel_at_meta(id);
+        stage.pixel_here(id, TOKEN);
+    }
+    for order in 0..60 {
+        let dispatches: Vec<Dispatch> = ids.iter().map(|id| stage.purchase(id, &order.to_string())).collect();
+        stage.dispatch(&dispatches).await;
+    }
+    let sink = stage.sink();
+    for id in &ids {
+        for order in 0..60 {
+            let order = order.to_string();
+            let delivery = stage.settled(id, &order).await;
+            assert_eq!((delivery.outcome, stage.copies(id, &order)), (Some(Outcome::Delivered), 1));
+        }
+    }
+    stage.consumed().await;
+    sink.stop().await;
+    assert_eq!(stage.waiting().await, (0, 0));
+    assert_eq!(stage.told().await.len(), 30 * 60);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -31,6 +31,8 @@ pub struct Books {
     released: Vec<(PixelId, String)>,
     /// Pixels that wait for the open step.
     attend: Vec<PixelId>,
+    /// When rows become due that can be read once the open step is true.
+    dues: Vec<(PixelId, Time)>,
     is_changed: bool,
     /// Outcomes in the open step, counted.
     ended: [u64; Outcome::ALL.len()],
@@ -52,6 +54,7 @@ pub struct Closed {
     pub step: Step,
     pub released: Vec<(PixelId, String)>,
     pub attend: Vec<PixelId>,
+    pub dues: Vec<(PixelId, Time)>,
 }
 
 impl Books {
@@ -65,6 +68,7 @@ impl Books {
             step: Step::default(),
             released: Vec::new(),
             attend: Vec::new(),
+            dues: Vec::new(),
             is_changed: false,
             ended: [0; Outcome::ALL.len()],
             pixel_key: None,
@@ -123,6 +127,10 @@ impl Books {
     /// A dispatch leaves memory to wait.
     pub fn wait(&mut self, mut item: Item, attempt: Option<Attempt>, due_at: Time, reason: Option<Reason>) {
         let is_known = item.waits.is_some();
+        let due_at = schedule::due(&item.dispatch, due_at);
+        if self.dues.last().is_none_or(|(pixel, at)| (pixel, *at) != (&item.dispatch.pixel_id, due_at)) {
+            self.dues.push((item.dispatch.pixel_id.clone(), due_at));
+        }
         self.keep(&mut item, attempt, due_at, reason);
         if is_known {
             self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
@@ -148,9 +156,10 @@ impl Books {
             }
             None => self.note.waiting += 1,
         }
+        let due_at = schedule::due(&item.dispatch, due_at);
         self.step.rows.push(Row::Waiting(Box::new(Waiting {
             deadline_hour,
-            due_at: schedule::due(&item.dispatch, due_at),
+            due_at,
             tries,
             offset: item.offset,
             partition: self.partition,
@@ -238,7 +247,9 @@ impl Books {
         }
         self.is_changed = false;
         self.seq += 1;
-        Closed { seq: self.seq - 1, step, released: std::mem::take(&mut self.released), attend: std::mem::take(&mut self.attend) }
+        let (released, attend, dues) =
+            (std::mem::take(&mut self.released), std::mem::take(&mut self.attend), std::mem::take(&mut self.dues));
+        Closed { seq: self.seq - 1, step, released, attend, dues }
     }
 
     fn consume(&mut self, item: &mut Item) {

@@ -22,7 +22,7 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Bytes of dispatches in memory, over all pixels.
     pub pending_bytes_max: usize,
-    /// How long reading stands still for a pixel whose queue is full, before its dispatches go to the table `waiting`.
+    /// How long a dispatch may stand in its pixel's queue before the pixel counts as slow: reading waits no longer for it.
     pub read_hold_ms: u64,
     /// The longest pause after the first failure of a pixel; doubled by each further one.
     pub retry_base_ms: u64,

@@ -172,9 +172,20 @@ impl Lane {
         self.queue.len() < QUEUE_BATCHES * config.batch_events_max && self.queue_bytes < lane_bytes_max(config)
     }
 
+    /// When the queue's first will have waited so long that nobody else may wait for this pixel; nothing if the queue is empty.
+    pub fn slow_at(&self, config: &Config) -> Option<Time> {
+        self.queue.front().map(|first| first.arrived.plus_micros(micros(config.read_hold_ms)))
+    }
+
     /// New dispatches go to `waiting` until the queue has gone down.
     pub fn spill(&mut self) {
         self.is_spilling = true;
+    }
+
+    /// Takes the queue out, so that it can wait elsewhere.
+    pub fn take_queue(&mut self) -> VecDeque<Item> {
+        self.queue_bytes = 0;
+        std::mem::take(&mut self.queue)
     }
 
     /// Until when new dispatches must wait, if they must.
@@ -186,9 +197,8 @@ impl Lane {
     pub fn pause(&mut self, until: Time) -> Vec<Item> {
         self.paused_until = Some(until);
         self.is_spilling = false;
-        self.queue_bytes = 0;
         let groups = std::mem::take(&mut self.groups);
-        groups.into_iter().rev().flatten().chain(std::mem::take(&mut self.queue)).collect()
+        groups.into_iter().rev().flatten().chain(self.take_queue()).collect()
     }
 
     /// The reason of the pause has gone.
@@ -312,6 +322,15 @@ mod tests {
         assert_eq!(lane.turn(until, 0, &config), Turn::Look);
         lane.looked(until);
         assert_eq!(lane.turn(until, 0, &config), Turn::Nothing);
+    }
+
+    #[test]
+    fn a_pixel_is_slow_when_its_first_has_waited_for_long() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        assert_eq!(lane.slow_at(&config), None);
+        lane.push(item(0, 0, &pending));
+        assert_eq!(lane.slow_at(&config), Some(now().plus_micros(200_000)));
+        assert_eq!((lane.take_queue().len(), lane.slow_at(&config)), (1, None));
     }
 
     #[test]

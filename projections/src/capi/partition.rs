@@ -105,6 +105,7 @@ struct Writing {
     seq: u64,
     released: Vec<(PixelId, String)>,
     attend: Vec<PixelId>,
+    dues: Vec<(PixelId, Time)>,
 }
 
 /// An attempt about to be made.
@@ -222,8 +223,8 @@ impl Partition {
             self.jobs.spawn(async move { Event::IntentsWritten(launches, storage.commit(step).await.map(drop)) });
         }
         if self.writing.is_none() && !self.books.is_clean() {
-            let Closed { seq, step, released, attend } = self.books.close("outcome");
-            self.writing = Some(Writing { seq, released, attend });
+            let Closed { seq, step, released, attend, dues } = self.books.close("outcome");
+            self.writing = Some(Writing { seq, released, attend, dues });
             let storage = self.room.storage.clone();
             self.jobs.spawn(async move { Event::StepWritten(storage.commit(step).await.map(drop)) });
         }
@@ -249,7 +250,7 @@ impl Partition {
 
     /// A step is true: what waited for it goes on.
     fn written(&mut self) {
-        let Some(Writing { seq, released, attend }) = self.writing.take() else { return };
+        let Some(Writing { seq, released, attend, dues }) = self.writing.take() else { return };
         self.durable = seq;
         let now = self.now();
         for (pixel, key) in &released {
@@ -259,9 +260,18 @@ impl Partition {
                 lane.due_at(now);
             }
         }
+        for (pixel, at) in &dues {
+            self.look_at(pixel, *at);
+        }
         for pixel in released.iter().map(|(pixel, _)| pixel).chain(&attend).chain(&self.with_late) {
             self.agenda.at_once(pixel);
         }
+    }
+
+    /// Looks into `waiting` for a pixel at that moment.
+    fn look_at(&mut self, pixel: &PixelId, at: Time) {
+        let at = self.lanes.entry(pixel.clone()).or_default().due_at(at);
+        self.agenda.note(pixel, at);
     }
 
     fn may_read(&self) -> bool {

@@ -328,7 +328,7 @@ fn config(base_url: String) -> Config {
         batch_events_max: 1_000,
         batch_bytes_max: 2_000_000,
         pending_bytes_max: 64 << 20,
-        read_hold_ms: 50,
+        read_hold_ms: 1_000,
         retry_base_ms: 10,
         retry_max_ms: 200,
         probe_ms: 100,

@@ -18,28 +18,25 @@ use uuid::Uuid;
 use super::{OPEN_ROWS_MAX, Partition};
 use crate::capi::{
     Error,
-    config::micros,
     item::{Item, Waits},
     lane::{Late, Queued},
     schedule::{self, Standing},
 };
 
+/// How long reading waits for memory before it looks for slow pixels (again).
+const MEMORY_US: i64 = 20_000;
+
 impl Partition {
-    /// Places what was read. A pixel without room holds reading for a moment; then its dispatches go to `waiting`.
+    /// Places what was read. Reading waits for quick pixels, never for slow ones: their dispatches go to `waiting`.
     pub(super) async fn intake(&mut self) -> Result<(), Error> {
         self.resolve_late().await?;
         while self.books.rows() < OPEN_ROWS_MAX {
             let Some((offset, dispatch)) = self.next_dispatch() else { break };
-            if !self.has_room(&dispatch.pixel_id) {
-                let now = self.now();
-                let until = *self.hold_until.get_or_insert_with(|| now.plus_micros(micros(self.room.config.read_hold_ms)));
-                if now < until {
-                    self.front = Some((offset, dispatch));
-                    break;
-                }
-                self.lanes.entry(dispatch.pixel_id.clone()).or_default().spill();
+            self.hold_until = self.holds(&dispatch.pixel_id);
+            if self.hold_until.is_some() {
+                self.front = Some((offset, dispatch));
+                break;
             }
-            self.hold_until = None;
             self.place(offset, dispatch).await?;
         }
         Ok(())
@@ -80,13 +77,51 @@ impl Partition {
         }
     }
 
-    fn has_room(&self, pixel: &PixelId) -> bool {
-        let Some(lane) = self.lanes.get(pixel) else { return self.has_memory() };
-        lane.holds_until(Time::default()).is_some() || lane.has_room(&self.room.config) && self.has_memory()
+    /// Until when reading waits for room, if it must. A slow pixel makes room by waiting in the ledger instead.
+    fn holds(&mut self, pixel: &PixelId) -> Option<Time> {
+        let config = &self.room.config;
+        if let Some(lane) = self.lanes.get_mut(pixel) {
+            if lane.holds_until(Time::default()).is_some() {
+                return None; // it goes to `waiting` anyway
+            }
+            if !lane.has_room(config) {
+                let now = self.room.world.now();
+                return match lane.slow_at(config) {
+                    Some(at) if at > now => Some(at),
+                    _ => {
+                        lane.spill();
+                        None
+                    }
+                };
+            }
+        }
+        if self.room.pending.load(Ordering::Relaxed) < config.pending_bytes_max {
+            return None;
+        }
+        let now = self.now();
+        if self.hold_until.is_none_or(|at| at <= now) {
+            self.make_room(now);
+        }
+        Some(now.plus_micros(MEMORY_US))
     }
 
-    pub(super) fn has_memory(&self) -> bool {
-        self.room.pending.load(Ordering::Relaxed) < self.room.config.pending_bytes_max
+    /// The memory is full: the queues of slow pixels go to `waiting`.
+    fn make_room(&mut self, now: Time) {
+        for (pixel, lane) in &mut self.lanes {
+            if lane.slow_at(&self.room.config).is_none_or(|at| at > now) {
+                continue;
+            }
+            lane.spill();
+            let due = lane.due_at(now);
+            self.agenda.note(pixel, due);
+            for item in lane.take_queue() {
+                if item.is_unwritten() {
+                    self.books.wait(item, None, now, None);
+                } else {
+                    self.books.leave(item);
+                }
+            }
+        }
     }
 
     async fn place(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
@@ -114,8 +149,6 @@ impl Partition {
             Standing::Send => lane.holds_until(now),
         };
         if let Some(at) = waits_until {
-            let at = lane.due_at(schedule::due(&item.dispatch, at));
-            self.agenda.note(&pixel, at);
             return self.books.wait(item, None, at, None);
         }
         lane.push(item);

@@ -91,7 +91,6 @@ impl Partition {
                     lane.busy.insert(item.dispatch.dedup_key.clone());
                     self.books.keep(item, Some(attempt.clone()), now, Some(reason(Class::Payload)));
                 }
-                lane.due_at(now);
                 lane.send_next(second);
                 lane.send_next(first);
                 lane.barrier = self.books.seq();
@@ -161,8 +160,9 @@ impl Partition {
             self.refused.remove(pixel);
             if let Some(lane) = self.lanes.get_mut(pixel) {
                 lane.resume(now);
+                lane.barrier = self.books.seq(); // rows may be on their way that were to wait for long
             }
-            self.agenda.at_once(pixel);
+            self.books.attend(pixel);
         }
         if !resumed.is_empty() {
             self.tell_refused();
