@@ -340,7 +340,8 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_wrong_is_said_in_a_sentence() {
-        let cases: [(Option<&str>, &[(&str, &str)], &str); 9] = [
+        type Variables = &'static [(&'static str, &'static str)];
+        let cases: [(Option<&str>, Variables, &str); 9] = [
             (Some("[nowhere]\nx = 1"), &[], "settings.toml: there is no setting nowhere.x; the sections are "),
             (Some("listen = 1"), &[], "settings.toml: there is no setting listen; the sections are "),
             (Some("[log]\nlevels = \"info\""), &[], "settings.toml: there is no setting log.levels; [log] has level"),

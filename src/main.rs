@@ -5,6 +5,7 @@ mod config;
 mod directory;
 mod doorplate;
 mod house;
+mod http;
 mod master_key;
 mod role;
 mod shutdown;
@@ -18,7 +19,7 @@ use clap::Parser;
 use command::{Command, CommandLine};
 use config::Settings;
 use house::House;
-use role::Role;
+use role::{Listeners, Role};
 use shutdown::Tasks;
 
 /// 10 to 15 % ahead of the system allocator in our loops.
@@ -74,8 +75,10 @@ async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
     allow_connections();
     let mut house = House::open(settings).await?;
     let mut tasks = Tasks::new()?;
-    let addresses = role::start(&mut house, roles, &mut tasks).await?;
-    tracing::info!(public = addresses.public.map(tracing::field::display), admin = %addresses.admin, data = %house.data().display(), "running");
+    let listeners = Listeners::bind(&house.settings, roles).await?;
+    let public = listeners.public.as_ref().and_then(|listener| listener.local_addr().ok()).map(tracing::field::display);
+    tracing::info!(public, admin = %listeners.admin.local_addr()?, data = %house.data().display(), "listening");
+    role::start(&mut house, roles, listeners, &mut tasks)?;
     let code = tasks.until_told(&house).await;
     house.close().await;
     Ok(code)

@@ -1,13 +1,14 @@
 //! The roles: each binds what it listens on, is handed its parts, and runs as a task with a reason to stop of its own.
 
-use std::{net::SocketAddr, time::Duration};
-
+use admin::Token;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
 use crate::{
+    config::Settings,
     doorplate::Doorplate,
     house::House,
+    http,
     shutdown::{Task, Tasks},
 };
 
@@ -27,50 +28,45 @@ impl Role {
     pub const ALL: [Self; 3] = [Self::Ingest, Self::Process, Self::Deliver];
 }
 
-/// Where the process can be reached.
-pub struct Addresses {
-    /// The public listener, if the process has one.
-    pub public: Option<SocketAddr>,
-    /// The admin listener.
-    pub admin: SocketAddr,
-    /// What the desk asks for.
-    pub token: admin::Token,
+/// What the process listens on, bound before anything works: a port that is taken stops the boot.
+pub struct Listeners {
+    /// For the door, if the process has one.
+    pub public: Option<TcpListener>,
+    /// For the desk.
+    pub admin: TcpListener,
 }
 
-/// Starts the roles, and the desk beside them.
-pub async fn start(house: &mut House, roles: &[Role], tasks: &mut Tasks) -> anyhow::Result<Addresses> {
-    // Bind first: a port that is taken stops the boot before anything works.
-    let public = match roles.contains(&Role::Ingest) {
-        true => Some(bind("ingest.listen", &house.settings.ingest.listen).await?),
-        false => None,
-    };
-    let desk = bind("admin.listen", &house.settings.admin.listen).await?;
-    let addresses = Addresses {
-        public: public.as_ref().map(TcpListener::local_addr).transpose()?,
-        admin: desk.local_addr()?,
-        token: admin::Token::new(&*house.world),
-    };
+impl Listeners {
+    /// Binds what the settings say.
+    pub async fn bind(settings: &Settings, roles: &[Role]) -> anyhow::Result<Self> {
+        let public = if roles.contains(&Role::Ingest) { Some(bind("ingest.listen", &settings.ingest.listen).await?) } else { None };
+        Ok(Self { public, admin: bind("admin.listen", &settings.admin.listen).await? })
+    }
+}
+
+/// Binds a listener, or says what to change.
+pub async fn bind(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; give another address with {setting}"))
+}
+
+/// Starts the roles, and the desk beside them. Answers the desk's token.
+pub fn start(house: &mut House, roles: &[Role], listeners: Listeners, tasks: &mut Tasks) -> anyhow::Result<Token> {
+    let token = Token::new(&*house.world);
+    let address = listeners.admin.local_addr()?;
     follow_directory(house, tasks);
     for role in roles {
         match role {
-            Role::Ingest => {}
             Role::Process => process(house, tasks)?,
             Role::Deliver => deliver(house, tasks)?,
+            Role::Ingest => {} // last: whatever comes in finds everyone at work
         }
     }
-    if let Some(listener) = public {
-        ingest(house, tasks, listener)?; // last: whatever comes in finds everyone at work
+    if let Some(listener) = listeners.public {
+        ingest(house, tasks, listener)?;
     }
-    admin(house, tasks, desk, addresses.token.clone())?;
-    let plate =
-        Doorplate::hang(house.data(), addresses.admin, &addresses.token).context("admin.url cannot be written to the data folder")?;
-    house.doorplate = Some(plate);
-    Ok(addresses)
-}
-
-/// Binds a listener, or says which setting to change.
-pub async fn bind(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; give another address with {setting}"))
+    admin(house, tasks, listeners.admin, token.clone())?;
+    house.doorplate = Some(Doorplate::hang(house.data(), address, &token).context("admin.url cannot be written to the data folder")?);
+    Ok(token)
 }
 
 fn follow_directory(house: &mut House, tasks: &mut Tasks) {
@@ -117,7 +113,7 @@ fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
         directory: house.directory.clone(),
         keys: house.keys.clone(),
         world: house.world.clone(),
-        http: http_client()?,
+        http: http::to_meta(&house.settings.capi.base_url)?,
         config: house.settings.capi.clone(),
         metrics,
     };
@@ -125,7 +121,7 @@ fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: admin::Token) -> anyhow::Result<()> {
+fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: Token) -> anyhow::Result<()> {
     let parts = desk(house, token)?;
     let probe = (house.storage.appender(), house.world.clone(), house.checks.clone());
     tasks.start(Task::Admin, &house.checks, |stop| async move {
@@ -137,7 +133,7 @@ fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: admin::
 }
 
 /// What the desk is handed.
-pub fn desk(house: &House, token: admin::Token) -> anyhow::Result<admin::Parts> {
+pub fn desk(house: &House, token: Token) -> anyhow::Result<admin::Parts> {
     let metrics = admin::Metrics::new();
     metrics.register(&house.registry)?;
     Ok(admin::Parts {
@@ -152,14 +148,4 @@ pub fn desk(house: &House, token: admin::Token) -> anyhow::Result<admin::Parts> 
         checks: house.checks.clone(),
         config: house.settings.admin.clone(),
     })
-}
-
-/// The sink's way out. It goes to the configured Meta base URL only: a redirect would carry the access token elsewhere.
-fn http_client() -> anyhow::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .user_agent(concat!("rapidmetrics/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
-        .build()
-        .context("no HTTPS client can be made; are the system's CA certificates installed?")
 }

@@ -183,3 +183,47 @@ impl Signals {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::config::{Override, Settings};
+
+    /// Both tests in one: signals belong to the whole process.
+    #[tokio::test]
+    async fn tasks_stop_in_order_when_told_and_all_of_them_when_one_ends_by_itself() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let value = folder.path().to_string_lossy().into_owned();
+        let data = Override { flag: "--data", section: "storage", key: "data", value };
+        let settings = Settings::read(None, [], vec![data]).expect("the defaults are settings");
+        let house = House::open(settings).await.expect("a new folder opens");
+
+        let stopped = Arc::new(Mutex::new(Vec::new()));
+        let start = |tasks: &mut Tasks, task: Task| {
+            let stopped = stopped.clone();
+            tasks.start(task, &house.checks, |stop| async move {
+                stop.cancelled().await;
+                stopped.lock().expect("nobody panics").push(task);
+                Ok(())
+            });
+        };
+
+        let mut tasks = Tasks::new().expect("signals can be listened to");
+        for task in [Task::Admin, Task::Ingest, Task::Deliver, Task::Process] {
+            start(&mut tasks, task);
+        }
+        rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).expect("we may signal ourselves");
+        assert_eq!(tasks.until_told(&house).await, ExitCode::SUCCESS);
+        assert_eq!(*stopped.lock().expect("nobody panics"), [Task::Ingest, Task::Process, Task::Deliver, Task::Admin]);
+
+        stopped.lock().expect("nobody panics").clear();
+        let mut tasks = Tasks::new().expect("signals can be listened to");
+        start(&mut tasks, Task::Admin);
+        tasks.start(Task::Process, &house.checks, |_| async { panic!("as a bug would") });
+        assert_eq!(tasks.until_told(&house).await, ExitCode::FAILURE);
+        assert_eq!(*stopped.lock().expect("nobody panics"), [Task::Admin]);
+        house.close().await;
+    }
+}

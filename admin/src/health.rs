@@ -27,8 +27,9 @@ pub(crate) async fn ready(State(desk): State<Arc<Desk>>) -> Response {
     let mut checks = desk.parts.checks.all();
     if !desk.parts.storage.appender().accepts() {
         // Said at once; the probe notices it within a second.
-        let append = checks.iter_mut().find(|check| check.name == probe::NAME);
-        append.into_iter().for_each(|check| check.fail(probe::REFUSED));
+        if let Some(append) = checks.iter_mut().find(|check| check.name == probe::NAME) {
+            append.fail(probe::REFUSED);
+        }
     }
     let ready = checks.iter().all(|check| check.ok);
     let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };

@@ -32,7 +32,9 @@ impl World for TestWorld {
     }
     fn fill(&self, bytes: &mut [u8]) {
         use std::hash::{BuildHasher, RandomState};
-        bytes.iter_mut().for_each(|byte| *byte = RandomState::new().hash_one(()) as u8);
+        for byte in bytes {
+            *byte = RandomState::new().hash_one(()) as u8;
+        }
     }
 }
 
@@ -45,7 +47,7 @@ struct Case {
     _folder: tempfile::TempDir,
 }
 
-async fn desk() -> Case {
+fn desk() -> Case {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = StorageConfig {
         data: folder.path().to_owned(),
@@ -125,7 +127,7 @@ impl Case {
 
 #[tokio::test]
 async fn what_was_made_is_there_when_it_is_answered_and_lists_tell_no_secrets() {
-    let case = desk().await;
+    let case = desk();
     let (status, workspace) = case.post("/api/v1/workspaces", json!({"name": " Acme "})).await;
     assert_eq!((status, workspace["name"].as_str()), (StatusCode::CREATED, Some("Acme")));
     let api_key = workspace["api_key"].as_str().expect("a new workspace shows its key");
@@ -155,7 +157,7 @@ async fn what_was_made_is_there_when_it_is_answered_and_lists_tell_no_secrets() 
 
 #[tokio::test]
 async fn a_wish_that_cannot_be_fulfilled_names_the_field_at_fault() {
-    let case = desk().await;
+    let case = desk();
     let (_, workspace) = case.post("/api/v1/workspaces", json!({"name": "A"})).await;
     let (_, other) = case.post("/api/v1/workspaces", json!({"name": "B"})).await;
     let (_, funnel) = case.post("/api/v1/funnels", json!({"workspace_id": workspace["id"], "name": "F"})).await;
@@ -188,7 +190,7 @@ async fn a_wish_that_cannot_be_fulfilled_names_the_field_at_fault() {
 
 #[tokio::test]
 async fn only_health_metrics_and_the_first_page_need_no_token() {
-    let case = desk().await;
+    let case = desk();
     let token = case.token.as_str();
     let wrong = "0".repeat(token.len());
     for (method, path, shown, status) in [
@@ -215,7 +217,7 @@ async fn only_health_metrics_and_the_first_page_need_no_token() {
 
 #[tokio::test]
 async fn ready_when_every_check_passed_and_an_append_worked() {
-    let case = desk().await;
+    let case = desk();
     case.checks.fail("judge", "it is not there");
     let probing = tokio::spawn(probe(case.storage.appender(), Arc::new(TestWorld), case.checks.clone(), case.stop.clone()));
     let (status, body) = case.ask(Method::GET, "/health/ready", None, "").await;
@@ -237,7 +239,7 @@ async fn ready_when_every_check_passed_and_an_append_worked() {
 
 #[tokio::test]
 async fn a_dispatch_that_nobody_touched_waits_and_its_revision_adds_no_line() {
-    let case = desk().await;
+    let case = desk();
     let dispatch = |order: &str, revision: u32| {
         json!({
             "id": "01932c07-0000-7000-8000-000000000000", "type": "dispatch", "version": 1, "funnel_id": "fn_1", "workspace_id": "ws_1",
@@ -260,7 +262,7 @@ async fn a_dispatch_that_nobody_touched_waits_and_its_revision_adds_no_line() {
 
 #[tokio::test]
 async fn tail_begins_where_it_is_told_and_follows_until_the_stop() {
-    let case = desk().await;
+    let case = desk();
     let values: Vec<Value> = (0..25).map(|n| json!({ "n": n })).collect();
     case.append(Topic::Audit, "k", &values).await;
     for (query, first, count) in [("", 15, 10), ("?from=beginning", 0, 25), ("?from=end", 0, 0)] {
@@ -276,7 +278,7 @@ async fn tail_begins_where_it_is_told_and_follows_until_the_stop() {
 
 #[tokio::test]
 async fn a_tail_that_follows_tells_what_comes_and_ends_with_the_stop() {
-    let case = desk().await;
+    let case = desk();
     case.append(Topic::Audit, "k", &[json!({"n": 0})]).await;
     let path = "/api/v1/tail/audit?from=beginning&follow=true";
     let bearer = format!("Bearer {}", case.token.as_str());

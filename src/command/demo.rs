@@ -15,6 +15,7 @@ use clap::Args;
 use meta_sandbox::Sandbox;
 use serde::Serialize;
 use tempfile::TempDir;
+use tokio::net::TcpListener;
 
 use self::cast::{Cast, Known};
 use super::{Base, desk::Desk};
@@ -22,7 +23,8 @@ use crate::{
     config::{ConfigError, Override, Settings},
     doorplate::url,
     house::House,
-    role::{self, Role},
+    http,
+    role::{self, Listeners, Role},
     shutdown::{Task, Tasks},
     telemetry,
 };
@@ -74,13 +76,23 @@ struct Line<'a> {
     data: &'a Path,
 }
 
+impl Urls {
+    fn of(listeners: &Listeners, meta: &TcpListener, shop: &TcpListener) -> io::Result<Self> {
+        let at = |listener: &TcpListener| listener.local_addr().map(url);
+        let public = listeners.public.as_ref().map(at).transpose()?.unwrap_or_default();
+        Ok(Self { shop: at(shop)?, public, admin: at(&listeners.admin)?, meta: at(meta)? })
+    }
+}
+
 impl Demo {
     pub async fn run(self, base: &Base) -> anyhow::Result<ExitCode> {
-        let (data, temporary) = data_folder(base)?;
+        let listeners =
+            Listeners { public: Some(role::bind("--public", &self.public).await?), admin: role::bind("--admin", &self.admin).await? };
         let meta = role::bind("--meta", &self.meta).await?;
         let shop = role::bind("--shop", &self.shop).await?;
-        let meta_url = url(meta.local_addr()?);
-        let settings = self.settings(base, &data, &meta_url)?;
+        let urls = Urls::of(&listeners, &meta, &shop)?;
+        let (data, temporary) = data_folder(base)?;
+        let settings = self.settings(base, &data, &urls.meta)?;
         telemetry::start(&settings.log)?;
         crate::allow_connections();
         let mut house = House::open(settings).await?;
@@ -93,14 +105,8 @@ impl Demo {
         let boxed = sandbox.clone();
         tasks.start(Task::Meta, &house.checks, |stop| meta_sandbox::run(meta, boxed, stop));
 
-        let addresses = role::start(&mut house, &Role::ALL, &mut tasks).await?;
-        let urls = Urls {
-            shop: url(shop.local_addr()?),
-            public: addresses.public.map(url).unwrap_or_default(),
-            admin: url(addresses.admin),
-            meta: meta_url,
-        };
-        let cast = known.complete(&Desk::at(&urls.admin, addresses.token.as_str())?).await?;
+        let token = role::start(&mut house, &Role::ALL, listeners, &mut tasks)?;
+        let cast = known.complete(&Desk::at(&urls.admin, token.as_str())?).await?;
         let page = shop::Shop::new(&house, sandbox, &urls, &cast)?;
         tasks.start(Task::Shop, &house.checks, |stop| page.run(shop, stop));
 
@@ -170,18 +176,16 @@ Ctrl-C stops it.
 
 /// The folder that was named, or a temporary one with its guard.
 fn data_folder(base: &Base) -> io::Result<(PathBuf, Option<TempDir>)> {
-    match &base.data {
-        Some(data) => Ok((std::path::absolute(data)?, None)),
-        None => {
-            let folder = tempfile::Builder::new().prefix("rapidmetrics-demo-").tempdir()?;
-            Ok((folder.path().to_owned(), Some(folder)))
-        }
+    if let Some(data) = &base.data {
+        return Ok((std::path::absolute(data)?, None));
     }
+    let folder = tempfile::Builder::new().prefix("rapidmetrics-demo-").tempdir()?;
+    Ok((folder.path().to_owned(), Some(folder)))
 }
 
 /// Waits until each of the four says that it is there.
 async fn all_answer(urls: &Urls, cast: &Cast) -> anyhow::Result<()> {
-    let http = reqwest::Client::builder().no_proxy().build()?;
+    let http = http::to_ourselves()?;
     let pages = [
         format!("{}/health/ready", urls.admin),
         format!("{}/v1/session.js?fid={}", urls.public, cast.funnel_id),

@@ -1,7 +1,7 @@
 //! How a command reaches the desk: of the process that runs on the data folder, or, if none runs, of its own over the same folder. Both
 //! answer the same HTTP, so a command is written once.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path};
 
 use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use crate::{
     config::Settings,
     doorplate::{self, Doorplate},
     house::House,
-    role, telemetry,
+    http, role, telemetry,
 };
 
 /// The desk, reached.
@@ -45,9 +45,7 @@ impl Desk {
 
     /// A desk whose address and token are known.
     pub fn at(url: &str, token: &str) -> anyhow::Result<Self> {
-        // The desk is called directly, whatever proxy the environment names for the outside world.
-        let http = reqwest::Client::builder().no_proxy().connect_timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), own: None })
+        Ok(Self { http: http::to_ourselves()?, url: url.trim_end_matches('/').to_owned(), token: token.to_owned(), own: None })
     }
 
     async fn find(base: &Base, reach: &Reach, make: bool) -> anyhow::Result<Self> {

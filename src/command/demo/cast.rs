@@ -4,7 +4,6 @@ use anyhow::Context;
 use meta_sandbox::{Mode, Sandbox};
 use schemas::{
     directory::{Directory, FunnelEntry, Workspace},
-    id::PixelId,
     secret::{Key, Sealed},
     world::World,
 };
@@ -58,10 +57,7 @@ impl Known {
         let others = others.map(|pixel| Ok((pixel.id.to_string(), open(&house.keys, admin::ACCESS_TOKEN_PURPOSE, &pixel.access_token)?)));
         let [first, second] = PIXELS;
         Ok(Self {
-            workspace: match workspace {
-                Some(workspace) => Some((workspace.id.to_string(), open(&house.keys, admin::API_KEY_PURPOSE, &workspace.api_key)?)),
-                None => None,
-            },
+            workspace: workspace.map(|known| with_key(&house.keys, known)).transpose()?,
             funnel_id: funnel.map(|entry| entry.funnel.id.to_string()),
             pixels: [pixel(house, &directory, funnel, first)?, pixel(house, &directory, funnel, second)?],
             others: others.collect::<anyhow::Result<_>>()?,
@@ -78,12 +74,11 @@ impl Known {
 
     /// Makes whoever is missing.
     pub async fn complete(self, desk: &Desk) -> anyhow::Result<Cast> {
-        let (workspace_id, api_key) = match self.workspace {
-            Some(known) => known,
-            None => {
-                let made = desk.post::<Value>("workspaces", &json!({"name": WORKSPACE})).await?;
-                (text(&made, "id")?, text(&made, "api_key")?)
-            }
+        let (workspace_id, api_key) = if let Some(known) = self.workspace {
+            known
+        } else {
+            let made = desk.post::<Value>("workspaces", &json!({"name": WORKSPACE})).await?;
+            (text(&made, "id")?, text(&made, "api_key")?)
         };
         let funnel_id = match self.funnel_id {
             Some(known) => known,
@@ -111,17 +106,15 @@ fn funnel<'a>(directory: &'a Directory, workspace: &Workspace) -> Option<&'a Fun
 }
 
 fn pixel(house: &House, directory: &Directory, funnel: Option<&FunnelEntry>, id: &'static str) -> anyhow::Result<KnownPixel> {
-    let known = directory.pixel(id);
-    let token = match known {
-        Some(known) => open(&house.keys, admin::ACCESS_TOKEN_PURPOSE, &known.access_token)?,
-        None => new_token(&*house.world),
+    let Some(known) = directory.pixel(id) else {
+        return Ok(KnownPixel { id, token: new_token(&*house.world), linked: false });
     };
-    let linked = known.is_some_and(|known| funnel.is_some_and(|entry| links(entry, &known.id)));
-    Ok(KnownPixel { id, token, linked })
+    let token = open(&house.keys, admin::ACCESS_TOKEN_PURPOSE, &known.access_token)?;
+    Ok(KnownPixel { id, token, linked: funnel.is_some_and(|entry| entry.pixels.contains(&known.id)) })
 }
 
-fn links(entry: &FunnelEntry, pixel: &PixelId) -> bool {
-    entry.pixels.contains(pixel)
+fn with_key(keys: &Key, workspace: &Workspace) -> anyhow::Result<(String, String)> {
+    Ok((workspace.id.to_string(), open(keys, admin::API_KEY_PURPOSE, &workspace.api_key)?))
 }
 
 /// Looks like Meta's: `EAA` and letters.

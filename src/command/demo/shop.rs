@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cast, Urls};
-use crate::house::House;
+use crate::{house::House, http};
 
 const PAGE: &str = include_str!("shop.html");
 /// How far back an event without an order is looked for among the dispatches of a pixel's partition.
@@ -54,7 +54,7 @@ impl Shop {
             page: page.iter().fold(PAGE.to_owned(), |page, (place, text)| page.replace(place, text)),
             webhook: format!("{}/v1/webhook/custom/{}", urls.public, cast.funnel_id),
             api_key: cast.api_key.clone(),
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: http::to_ourselves()?,
             storage: house.storage.clone(),
             sandbox,
             funnel_id: FunnelId::parse(&cast.funnel_id)?,
