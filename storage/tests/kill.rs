@@ -16,6 +16,7 @@ use bytes::Bytes;
 use schemas::{
     fact::LegName,
     row::Row,
+    time::Time,
     topic::{Group, Topic},
 };
 use storage::{Append, Config, Consumed, Step, Storage};
@@ -37,6 +38,12 @@ fn config(data: &Path) -> Config {
     }
 }
 
+/// When the n-th record was made: days pass quickly, so that old blocks are being dropped while the process dies.
+fn time(n: u64) -> Time {
+    const JANUARY_2020_MS: i64 = 1_577_836_800_000;
+    Time::from_millis(JANUARY_2020_MS + (n / RECORDS) as i64 * 86_400_000)
+}
+
 /// The value of the n-th record: begins with its number, and the rest follows from it.
 fn value(n: u64) -> Vec<u8> {
     let mut value = n.to_le_bytes().to_vec();
@@ -50,7 +57,7 @@ async fn load(data: &Path) {
     let (_, mut next) = storage.bounds(Topic::Audit, 0).await.expect("it reads");
     let mut steps = storage.bounds(Topic::Dead, 0).await.expect("it reads").1;
     loop {
-        let append = |n| Append { value: Bytes::from(value(n)), ..record(Topic::Audit, "k", "") };
+        let append = |n| Append { value: Bytes::from(value(n)), time: time(n), ..record(Topic::Audit, "k", "") };
         let appender = storage.appender();
         let appended =
             tokio::spawn(async move { appender.append((next..next + RECORDS).map(append).collect()).await.expect("it is durable") });
@@ -69,7 +76,7 @@ async fn load(data: &Path) {
 }
 
 /// What is there, and whether it is whole.
-async fn check(data: &Path, answered: (u64, u64)) -> (u64, u64) {
+async fn check(data: &Path, answered: (u64, u64)) -> (u64, u64, u64) {
     let storage = Storage::open_embedded(&config(data)).expect("it opens after a kill");
     let (start, end) = storage.bounds(Topic::Audit, 0).await.expect("it reads");
     assert!(end >= answered.0, "answered {answered:?}, the log ends at {end}");
@@ -94,7 +101,7 @@ async fn check(data: &Path, answered: (u64, u64)) -> (u64, u64) {
     let note = storage.committed(Group::Processor, 0).await.expect("it reads").metadata;
     assert_eq!(note, steps.checked_sub(1).map(|last| last.to_string()), "the offset is the last step's");
     storage.close().await;
-    (end, steps)
+    (end, steps, start)
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -109,7 +116,7 @@ fn a_killed_process_loses_nothing_that_was_answered() {
     let kills: u64 = std::env::var("STORAGE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
-    let mut there = (0, 0);
+    let mut there = (0, 0, 0);
     for kill in 0..kills {
         let mut child = Command::new(std::env::current_exe().expect("this test"))
             .args(["a_killed_process_loses_nothing_that_was_answered", "--exact", "--nocapture"])
@@ -139,5 +146,5 @@ fn a_killed_process_loses_nothing_that_was_answered() {
         there = run(check(&data, (answered.0.max(there.0), answered.1.max(there.1))));
     }
     assert!(there.1 > 0, "the load never came to anything");
-    println!("{kills} kills, {} records and {} steps, all there", there.0, there.1);
+    println!("{kills} kills, {} records ({} aged out) and {} steps, all there", there.0, there.2, there.1);
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,6 +15,8 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{log::Slot, merge::Merge, store::Put};
 use crate::{log::Append, step::Consumed};
 
+/// Looks without anything new after which the thread stops gathering: a few microseconds, because a look costs about one.
+const QUIET_LOOKS: u32 = 4;
 /// What one job is beside its bytes: two lists, a channel, its place in the queue.
 const JOB_BYTES: usize = 256;
 /// What a record or row is beside its bytes.
@@ -65,6 +70,8 @@ impl Job {
 pub(super) struct Queue {
     state: Mutex<State>,
     comes: Condvar,
+    /// How many jobs wait, to be read without the lock.
+    count: AtomicUsize,
     room: Arc<Semaphore>,
     bytes_max: usize,
 }
@@ -97,7 +104,13 @@ pub(super) enum Taken {
 impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
         let bytes_max = bytes_max.clamp(1, u32::MAX as usize);
-        Self { state: Mutex::default(), comes: Condvar::new(), room: Arc::new(Semaphore::new(bytes_max)), bytes_max }
+        Self {
+            state: Mutex::default(),
+            comes: Condvar::new(),
+            count: AtomicUsize::new(0),
+            room: Arc::new(Semaphore::new(bytes_max)),
+            bytes_max,
+        }
     }
 
     /// Puts a job in, once there is room.
@@ -112,6 +125,7 @@ impl Queue {
         room.forget(); // comes back in `done`
         state.jobs.push_back(job);
         let was_empty = state.jobs.len() == 1;
+        self.count.store(state.jobs.len(), Relaxed);
         drop(state);
         if was_empty {
             self.comes.notify_one(); // with more in it, the thread was woken already or is at work
@@ -133,7 +147,22 @@ impl Queue {
             Some(*bytes)
         });
         let count = fits.take_while(|bytes| *bytes <= bytes_max).count().max(1);
-        Taken::Jobs(state.jobs.drain(..count).collect())
+        let jobs = state.jobs.drain(..count).collect();
+        self.count.store(state.jobs.len(), Relaxed);
+        Taken::Jobs(jobs)
+    }
+
+    /// Gives way until so many wait, or until no more come. Those who were just answered are about to come back: without this the
+    /// first of them get a sync of their own and the rest another (64 waiting: 36 appends a sync instead of 60, and 6.5 CPU-us an
+    /// append instead of 4.8). It is no wait for the clock: with nobody on the way it is over in a few microseconds.
+    pub(super) fn gather(&self, enough: usize) {
+        let (mut before, mut quiet) = (self.count.load(Relaxed), 0);
+        while before < enough && quiet < QUIET_LOOKS {
+            std::thread::yield_now();
+            let now = self.count.load(Relaxed);
+            quiet = if now > before { 0 } else { quiet + 1 };
+            before = now;
+        }
     }
 
     /// Gives back the room of jobs that were answered.
