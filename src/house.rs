@@ -6,6 +6,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,6 +17,9 @@ use storage::Storage;
 use tokio::sync::watch;
 
 use crate::{config::Settings, directory::Follower, doorplate::Doorplate, master_key, world::RealWorld};
+
+/// After `shutdown.deadline_ms`, and together with it below the 30 s that supervisors leave.
+const CLOSE_WITHIN: Duration = Duration::from_secs(4);
 
 /// What the rooms of this process share.
 pub struct House {
@@ -56,10 +60,13 @@ impl House {
         &self.settings.storage.data
     }
 
-    /// Takes the doorplate in and closes the store.
+    /// Takes the doorplate in and closes the store. A disk that hangs must not hold the process: everything acknowledged is synced.
     pub async fn close(self) {
         drop(self.doorplate);
-        self.storage.close().await;
+        if tokio::time::timeout(CLOSE_WITHIN, self.storage.close()).await.is_err() {
+            tracing::error!("the store did not close in time; the process ends without it");
+            std::process::exit(1);
+        }
     }
 }
 
