@@ -1,0 +1,68 @@
+//! The benchmark: what RapidMetrics costs beside the barest thing that could do the same, in one run on one machine.
+//!
+//! `tests/load/run [NAME…]` prints a line `figure NAME VALUE UNIT` for each figure. Each is the median of three runs or more. In a
+//! ratio both sides are measured in turn within each run, so that a noisy machine slows both. CPU is user plus system time of the
+//! process that serves, which never is the one that makes the load.
+//!
+//! | figure | what |
+//! |---|---|
+//! | `ingest_single_ratio` | CPU of the door alone per event that is durable and answered, one event a request, over a bare axum handler that parses the same body: a browser's session, or a webhook with its key, whichever is worse |
+//! | `ingest_batch20_ratio` | the same per event with 20 events in a browser's session, over the bare handler with one |
+//! | `whole_path_ratio` | CPU of the whole process per tracked event until Meta in a box said 200 to it, over the same bare handler |
+//! | `log_append_ratio` | durable appends per second with 256 waiting, over a plain file that is synced every 256 records |
+//! | `processor_cost_ratio` | CPU per new tracked event from raw record to durable step, over bare puts of the same rows and records into the same engine |
+//! | `processor_tracked_per_core_s` | new tracked events of one pixel a CPU second |
+//! | `processor_purchases_per_core_s` | new orders of two pixels a CPU second |
+//! | `processor_repeats_per_core_s` | webhooks of orders that are known a CPU second |
+//! | `dedup_bits_per_key` | memory of the filter of order keys at the ends of its generations, 1 M, 5 M and 21 M keys; the worst |
+//! | `dedup_false_positive_pct` | how often it takes an absent key for a known one, there; the worst |
+//! | `webhook_p50_ms_at_50` and so on | a webhook's answer with its verdict at 10, 50 and 90 % of the highest rate, from when it was due to be sent |
+
+mod bare;
+mod client;
+mod cpu;
+mod dedup;
+mod door;
+mod figure;
+mod judge;
+mod log;
+mod program;
+mod puts;
+mod traffic;
+mod webhook;
+mod whole;
+
+use std::collections::BTreeSet;
+
+use anyhow::bail;
+use figure::{Figure, Group};
+
+/// As in the program itself.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// All figures, by what is measured together.
+const GROUPS: [Group; 7] = [log::GROUP, dedup::GROUP, judge::TRACKED, judge::ORDERS, door::GROUP, whole::GROUP, webhook::GROUP];
+
+fn main() -> anyhow::Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == bare::COMMAND) {
+        return bare::serve();
+    }
+    let wanted: BTreeSet<&str> = words.iter().map(String::as_str).collect();
+    let all = || GROUPS.iter().flat_map(|group| group.figures);
+    if let Some(unknown) = wanted.iter().find(|name| all().all(|figure| figure.name != **name)) {
+        bail!("there is no figure {unknown}; there are {}", all().map(|figure| figure.name).collect::<Vec<_>>().join(", "));
+    }
+    let is_wanted = |figure: &Figure| wanted.is_empty() || wanted.contains(figure.name);
+    for group in GROUPS {
+        if group.figures.iter().any(is_wanted) {
+            for (figure, value) in group.figures.iter().zip((group.measure)()?) {
+                if is_wanted(figure) {
+                    figure.print(value);
+                }
+            }
+        }
+    }
+    Ok(())
+}
