@@ -11,7 +11,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Account, House, MetaBox, http::{self, Answer}, wait_for};
+use support::{
+    Account, House, MetaBox,
+    http::{self, Answer},
+    wait_for,
+};
 
 /// One house for the whole suite; each test uses orders of its own.
 struct World {
@@ -357,14 +361,16 @@ fn the_webhook_joins_the_browser_leg_and_its_amount_wins() {
     );
     let purchases: Vec<Value> = WORLD.house.export("purchases").into_iter().filter(|p| p["order_id"] == order).collect();
     assert_eq!(purchases.len(), 1);
-    assert_eq!((&purchases[0]["legs"], &purchases[0]["amount_minor"], &purchases[0]["revision"]), (&json!(["browser", "server"]), &json!(1250), &json!(2)));
+    assert_eq!(
+        (&purchases[0]["legs"], &purchases[0]["amount_minor"], &purchases[0]["revision"]),
+        (&json!(["browser", "server"]), &json!(1250), &json!(2))
+    );
     let topic = WORLD.house.command(&["tail", "purchases", "--from", "beginning"]);
-    let revisions: Vec<&Value> = topic.iter().filter(|line| line["value"]["order_id"] == order).map(|line| &line["value"]["revision"]).collect();
+    let revisions: Vec<&Value> =
+        topic.iter().filter(|line| line["value"]["order_id"] == order).map(|line| &line["value"]["revision"]).collect();
     assert_eq!(revisions, [1, 2], "data teams hear of the second leg as the next revision");
     for pixel in &WORLD.account.pixels {
-        wait_for("one server copy at Meta", || {
-            (WORLD.meta.conversion(pixel, "Purchase", &event_id)["server_copies"] == 1).then_some(())
-        });
+        wait_for("one server copy at Meta", || (WORLD.meta.conversion(pixel, "Purchase", &event_id)["server_copies"] == 1).then_some(()));
     }
 }
 
@@ -401,7 +407,8 @@ fn many_events_of_every_kind_reach_the_events_topic_once() {
     }
     let told = wait_for("twenty events", || {
         let topic = WORLD.house.command(&["tail", "events", "--from", "beginning"]);
-        let told: Vec<Value> = topic.into_iter().filter(|l| l["value"]["event_id"].as_str().is_some_and(|id| id.starts_with("many-"))).collect();
+        let told: Vec<Value> =
+            topic.into_iter().filter(|l| l["value"]["event_id"].as_str().is_some_and(|id| id.starts_with("many-"))).collect();
         (told.len() >= 20).then_some(told)
     });
     assert_eq!(told.len(), 20);
@@ -426,7 +433,12 @@ fn a_connection_serves_many_requests() {
     let mut answers = BufReader::new(socket.try_clone().expect("a second handle"));
     for n in 0..5 {
         let body = format!(r#"{{"event":"lead","email":"a@b.co","order_id":"KEEP-{n}"}}"#);
-        let head = format!("POST {} HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n", path(), WORLD.account.api_key, body.len());
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n",
+            path(),
+            WORLD.account.api_key,
+            body.len()
+        );
         socket.write_all(format!("{head}{body}").as_bytes()).expect("it takes bytes");
         assert_eq!(http::read_answer(&mut answers).expect("an answer").status, 200);
     }

@@ -100,15 +100,28 @@ fn killed_at(point: &str, filter: &[(&str, &str)], order_of_legs: &[&str]) {
         assert!(expected.contains(&ambiguous), "{context}: {ambiguous} ambiguous attempts, but {expected:?} intents had no outcome");
     }
     // The same order once more, by both legs, changes nothing.
-    assert_eq!(house.webhook(&account, &self::purchase("ORD-1")).json()["purchases_created"].as_u64(), Some(u64::from(!legs.contains(&"server"))));
+    assert_eq!(
+        house.webhook(&account, &self::purchase("ORD-1")).json()["purchases_created"].as_u64(),
+        Some(u64::from(!legs.contains(&"server")))
+    );
 }
 
 fn post(client: &Client, account: &Account, body: &Value, is_server: bool) -> std::io::Result<(u16, String)> {
     let path = format!("/v1/webhook/custom/{}", account.funnel);
     let answer = if is_server {
-        client.try_send("POST", &path, &[("content-type", "application/json"), ("x-api-key", &account.api_key)], body.to_string().as_bytes())?
+        client.try_send(
+            "POST",
+            &path,
+            &[("content-type", "application/json"), ("x-api-key", &account.api_key)],
+            body.to_string().as_bytes(),
+        )?
     } else {
-        client.try_send("POST", "/v1/session", &[("content-type", "text/plain"), ("user-agent", "Test/1.0")], body.to_string().as_bytes())?
+        client.try_send(
+            "POST",
+            "/v1/session",
+            &[("content-type", "text/plain"), ("user-agent", "Test/1.0")],
+            body.to_string().as_bytes(),
+        )?
     };
     Ok((answer.status, answer.text().to_owned()))
 }
@@ -274,7 +287,11 @@ fn random_kills_under_load_lose_nothing_and_double_nothing_unrecorded() {
         *statuses.entry(format!("{} {}", attempt["status"], attempt["code"])).or_default() += 1;
     }
     println!("attempts by status and code: {statuses:?}");
-    println!("{kills} kills, {} orders, {} deliveries, {ambiguous} ambiguous attempts, {doubles} of them doubled at Meta", created.len(), deliveries.len());
+    println!(
+        "{kills} kills, {} orders, {} deliveries, {ambiguous} ambiguous attempts, {doubles} of them doubled at Meta",
+        created.len(),
+        deliveries.len()
+    );
 }
 
 fn send_until_answered(client: &Client, account: &Account, body: &Value, is_server: bool) -> Value {

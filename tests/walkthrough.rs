@@ -43,9 +43,11 @@ fn one_purchase_travels_once_by_browser_and_webhook() {
 
     // The same order by webhook, as a backend would post it.
     let bought = demo.export("purchases").into_iter().find(|p| p["order_id"] == order).expect("it is in the ledger");
-    let body = json!({"event":"purchase","email":"jane@example.com","amount":bought["amount"],"currency":bought["currency"],"order_id":order});
+    let body =
+        json!({"event":"purchase","email":"jane@example.com","amount":bought["amount"],"currency":bought["currency"],"order_id":order});
     let answer = demo.webhook(&body);
-    let expected = format!(r#"{{"status":"success","event":"purchase","order_id":"{order}","purchases_created":1,"pixel_events_queued":0}}"#);
+    let expected =
+        format!(r#"{{"status":"success","event":"purchase","order_id":"{order}","purchases_created":1,"pixel_events_queued":0}}"#);
     assert_eq!((answer.status, answer.text()), (200, &*expected), "the first server leg counts as created and sends nothing new");
     let again = demo.webhook(&body).json();
     assert_eq!((&again["purchases_created"], &again["duplicate"]), (&json!(0), &json!(true)));
@@ -70,15 +72,20 @@ fn one_purchase_travels_once_by_browser_and_webhook() {
 fn a_webhook_that_comes_first_borrows_the_browser_of_its_buyer() {
     let demo = Demo::start(None, &[]);
     drive(&json!({"shop": demo.text("shop"), "email": "ann@example.com", "webhook": false}));
-    let answer = demo.webhook(&json!({"event":"purchase","email":" Ann@Example.com ","amount":20,"order_id":"BACKEND-1","first_name":"Ann"}));
+    let answer =
+        demo.webhook(&json!({"event":"purchase","email":" Ann@Example.com ","amount":20,"order_id":"BACKEND-1","first_name":"Ann"}));
     assert_eq!(answer.json()["pixel_events_queued"], 2, "{}", answer.text());
     let pixel = demo.pixels().remove(0);
     let sent = wait_for("the purchase at Meta", || {
         let requests: Value = serde_json::from_slice(&demo.meta.get(&format!("/sandbox/requests?pixel={pixel}&limit=100")).body).ok()?;
-        requests.as_array()?.iter().flat_map(|request| {
-            let body: Value = serde_json::from_str(request["body"].as_str().unwrap_or("{}")).unwrap_or_default();
-            body["data"].as_array().cloned().unwrap_or_default()
-        }).find(|event| event["custom_data"]["order_id"] == "BACKEND-1")
+        requests
+            .as_array()?
+            .iter()
+            .flat_map(|request| {
+                let body: Value = serde_json::from_str(request["body"].as_str().unwrap_or("{}")).unwrap_or_default();
+                body["data"].as_array().cloned().unwrap_or_default()
+            })
+            .find(|event| event["custom_data"]["order_id"] == "BACKEND-1")
     });
     assert_eq!(sent["action_source"], "website", "{sent}");
     assert!(sent["user_data"]["client_user_agent"].as_str().is_some_and(|agent| agent.contains("Chrome")), "{sent}");
@@ -112,7 +119,9 @@ fn the_same_folder_is_the_same_shop_again_and_nothing_is_sent_twice() {
     assert_eq!(demo.webhook(&body).json()["duplicate"], true);
     let event_id = format!("{}:AGAIN-1", demo.text("funnel_id"));
     for pixel in demo.pixels() {
-        wait_for("the server copy", || (support::conversion(&demo.meta, &pixel, "Purchase", &event_id)["server_copies"] == 1).then_some(()));
+        wait_for("the server copy", || {
+            (support::conversion(&demo.meta, &pixel, "Purchase", &event_id)["server_copies"] == 1).then_some(())
+        });
     }
     assert!(Client::of(demo.text("admin")).get("/health/ready").status == 200);
 }

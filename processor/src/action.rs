@@ -28,9 +28,9 @@ pub enum Action {
     /// Tell data teams of an event judged First.
     RecordEvent(Box<Event>),
     /// Know more of a visitor.
-    KnowVisitor(Visitor),
+    KnowVisitor(Box<Visitor>),
     /// Know more of a person.
-    KnowPerson(PersonRow),
+    KnowPerson(Box<PersonRow>),
     /// Keep a key made for a person who had none.
     KeepKey(PersonKey),
     /// Mean a fact for one pixel.

@@ -59,8 +59,7 @@ fn dead(reading: &Reading<'_>, reason: DeadReason) -> Dead {
 /// The first record of its leg: it is remembered, concluded, and dispatched unless the other leg already was.
 fn new_leg(reading: &Reading<'_>, joined: Option<&Leg>, around: Surroundings, actions: &mut Vec<Action>) {
     let withheld = matches!(around.consent, Some(Consent::Denied | Consent::Pending));
-    let context = leg_context(reading, &around);
-    let cell = cell(reading, context);
+    let cell = cell(reading, leg_context(reading, &around));
     let sides = Sides::of(reading.telling.leg, &cell, joined);
 
     match reading.subject {
@@ -302,11 +301,11 @@ fn payload(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred
     let person = sides.person();
     let visitor = sides.first(|context| context.visitor_id.clone());
     let visitor = visitor.and_then(|visitor| person::external_id(visitor.as_str())).map(|text| Digest::of(&text));
-    let money = match &reading.content {
-        Content::Event(event) if reading.subject == Subject::Track => event.money(reading.raw.currency),
-        Content::Event(_) | Content::Webhook(_) => sides.money(),
+    // Another event than a purchase or lead is told by its properties alone, which Meta's event is rendered from as they are.
+    let (money, product_name) = match &reading.content {
+        Content::Event(event) if reading.subject == Subject::Track => (event.money(reading.raw.currency), None),
+        Content::Event(_) | Content::Webhook(_) => (sides.money(), sides.product_name()),
     };
-    let product_name = sides.product_name();
     let order = order_id(&reading.telling.key);
     let conversion = Conversion {
         name: name(reading),

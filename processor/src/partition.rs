@@ -21,7 +21,7 @@ use crate::{
     action::Action,
     conclude::conclude,
     decide::{WentBack, decide},
-    filter::{self, Filter, KeyDigest},
+    filter::{Filter, KeyDigest},
     reading::{self, Reading, Unreadable},
     surroundings::{KeyCache, Lookout, Surroundings},
     warmth::{self, Warming},
@@ -148,27 +148,26 @@ impl Judge {
     /// What the ledger knows of the batch's keys; keys that are surely new are not asked for.
     async fn look_up(&mut self, readings: &[(&Stored, Result<Reading<'_>, Unreadable<'_>>)]) -> Result<Known, Error> {
         let mut known = Known::default();
-        let mut asked = Vec::new();
+        let (mut asked, mut keys) = (Vec::new(), Vec::new());
         for reading in readings.iter().filter_map(|(_, read)| read.as_ref().ok()) {
-            let digest = filter::digest(&reading.key);
-            let entry = known.entries.entry(digest).or_insert_with(|| {
+            let digest = reading.digest;
+            let entry = known.entry(digest).or_insert_with(|| {
                 let said = match (self.filter.is_warm(), self.filter.is_surely_new(&reading.telling.key, &digest)) {
                     (false, _) => Said::Cold,
                     (true, true) => Said::Absent,
                     (true, false) => Said::Present,
                 };
                 if said != Said::Absent {
-                    asked.push((digest, reading.key.clone()));
+                    asked.push(digest);
+                    keys.push(reading.key.clone());
                 }
                 Entry { said, seen: None, left: 0 }
             });
             entry.left += 1;
-            known.digests.insert(reading.telling.raw_id, digest);
         }
-        let keys: Vec<String> = asked.iter().map(|(_, key)| key.clone()).collect();
         if !keys.is_empty() {
-            for ((digest, _), seen) in asked.iter().zip(self.facts.seen(&keys).await?) {
-                if let Some(entry) = known.entries.get_mut(digest) {
+            for (digest, seen) in asked.iter().zip(self.facts.seen(&keys).await?) {
+                if let Some(entry) = known.get_mut(digest) {
                     entry.seen = seen;
                 }
             }
@@ -181,7 +180,7 @@ impl Judge {
             if let Ok(reading) = read
                 && stored.position.offset < next_offset
             {
-                self.filter.add(reading.telling.key.is_order(), &filter::digest(&reading.key), reading.telling.received_at);
+                self.filter.add(reading.telling.key.is_order(), &reading.digest, reading.telling.received_at);
             }
         }
         self.since_snapshot += received.len() as u64;
@@ -230,11 +229,7 @@ impl Judge {
 }
 
 /// What is known of a batch's keys, kept up to date while the batch is judged.
-#[derive(Default)]
-struct Known {
-    entries: HashMap<KeyDigest, Entry>,
-    digests: HashMap<Uuid, KeyDigest>,
-}
+type Known = HashMap<KeyDigest, Entry>;
 
 struct Entry {
     said: Said,
@@ -269,7 +264,7 @@ async fn rule(
     parts: &Parts,
 ) -> Result<Result<Vec<Action>, WentBack>, Error> {
     let nothing = Seen::default();
-    let entry = known.digests.get(&reading.telling.raw_id).and_then(|digest| known.entries.get_mut(digest));
+    let entry = known.get_mut(&reading.digest);
     let seen = entry.as_ref().and_then(|entry| entry.seen.as_ref()).unwrap_or(&nothing);
     let ruling = match decide(&reading.telling, seen) {
         Ok(ruling) => ruling,

@@ -1,5 +1,7 @@
 //! A raw record read: its content by the same functions as the door, and what it tells the decision.
 
+use std::sync::Arc;
+
 use schemas::{
     envelope::VERSION,
     fact::{Context, LegName},
@@ -13,7 +15,10 @@ use schemas::{
 use serde::Deserialize;
 use storage::Stored;
 
-use crate::decide::Telling;
+use crate::{
+    decide::Telling,
+    filter::{self, KeyDigest},
+};
 
 /// The checked content of a raw record.
 pub enum Content<'a> {
@@ -48,6 +53,8 @@ pub struct Reading<'a> {
     pub telling: Telling,
     /// The dedup key's text.
     pub key: String,
+    /// The same as filters hold it.
+    pub digest: KeyDigest,
     /// When it happened.
     pub occurred_at: Time,
     /// The person it told, in clear.
@@ -55,7 +62,7 @@ pub struct Reading<'a> {
     /// The same in digests.
     pub person: Person,
     /// Where the browser was; empty on a webhook.
-    pub context: Context,
+    pub context: Arc<Context>,
 }
 
 /// Why a raw record cannot be read.
@@ -99,6 +106,7 @@ pub fn read(stored: &Stored) -> Result<Reading<'_>, Unreadable<'_>> {
         LegName::Browser => session::context(raw.page, raw.ids, raw.client_ip.as_deref(), raw.user_agent.as_deref()),
         LegName::Server => Context::default(),
     };
+    let context = Arc::new(context);
     let dispatches = if subject == Subject::Identify { 0 } else { raw.pixels.len() as u32 };
     let telling = Telling {
         leg,
@@ -112,7 +120,8 @@ pub fn read(stored: &Stored) -> Result<Reading<'_>, Unreadable<'_>> {
         dispatches,
         key,
     };
-    Ok(Reading { key: telling.key.to_string(), subject, telling, content, occurred_at, clear, person, context, raw })
+    let key = telling.key.to_string();
+    Ok(Reading { digest: filter::digest(&key), key, subject, telling, content, occurred_at, clear, person, context, raw })
 }
 
 fn envelope(stored: &Stored) -> Result<Raw<'_>, Unreadable<'_>> {

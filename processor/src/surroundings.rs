@@ -1,6 +1,6 @@
 //! What stands around a record and shapes its outputs, never its verdict: the visitor, the person, and the key that seals.
 
-use std::{collections::HashMap, num::NonZeroUsize};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 use schemas::{
@@ -30,13 +30,13 @@ pub struct Surroundings {
     /// The person: own fields, completed by what the visitor is known to be; clear fields sealed.
     pub person: Person,
     /// Where the browser is; for a webhook, where the buyer's browser was last.
-    pub context: Context,
+    pub context: Arc<Context>,
     /// Whether events of this person may be sent.
     pub consent: Option<Consent>,
     /// The visitor's cells that changed.
-    pub visitor: Option<Visitor>,
+    pub visitor: Option<Box<Visitor>>,
     /// The person's cells that changed.
-    pub person_row: Option<PersonRow>,
+    pub person_row: Option<Box<PersonRow>>,
     /// A key made for a person who had none.
     pub new_key: Option<PersonKey>,
 }
@@ -102,11 +102,11 @@ impl<'a> Lookout<'a> {
                 let row = PersonRow {
                     funnel_id: funnel.clone(),
                     email,
-                    context: Some(Cell { at, value: reading.context.clone() }),
+                    context: Some(Cell { at, value: (*reading.context).clone() }),
                     consent: new_consent.clone(),
                 };
                 self.remember_person(&row).await?;
-                found.person_row = Some(row);
+                found.person_row = Some(Box::new(row));
             }
             let changed = Visitor {
                 funnel_id: funnel.clone(),
@@ -120,7 +120,7 @@ impl<'a> Lookout<'a> {
                 None => changed.clone(),
             };
             self.visitors.insert(slot, Some(merged));
-            found.visitor = Some(changed);
+            found.visitor = Some(Box::new(changed));
         } else {
             self.visitors.insert(slot, known);
         }
@@ -151,7 +151,7 @@ impl<'a> Lookout<'a> {
             self.people.insert(slot.clone(), known);
         }
         if let Some(Some(known)) = self.people.get(&slot) {
-            found.context = known.context.as_ref().map(|cell| cell.value.clone()).unwrap_or_default();
+            found.context = Arc::new(known.context.as_ref().map(|cell| cell.value.clone()).unwrap_or_default());
             found.consent = known.consent.as_ref().map(|cell| cell.value);
         }
         Ok(found)
@@ -196,7 +196,7 @@ fn changes(known: Option<&Visitor>, reading: &Reading<'_>, person: &Person, at: 
         elsewhere || (&old.fbp, &old.fbc, &old.client_ip, &old.user_agent) != (&new.fbp, &new.fbc, &new.client_ip, &new.user_agent)
     };
     let new_person = is_new(known.and_then(|v| v.person.as_ref()).map(|cell| &cell.value)).then(|| Cell { at, value: person.clone() });
-    let new_context = old_context.is_none_or(|old| moved(old, &reading.context)).then(|| Cell { at, value: reading.context.clone() });
+    let new_context = old_context.is_none_or(|old| moved(old, &reading.context)).then(|| Cell { at, value: (*reading.context).clone() });
     let old_consent = known.and_then(|v| v.consent.as_ref()).map(|cell| cell.value);
     let new_consent = reading.raw.consent.filter(|consent| Some(*consent) != old_consent).map(|value| Cell { at, value });
     let any = new_person.is_some() || new_context.is_some() || new_consent.is_some();

@@ -89,7 +89,7 @@ async fn from_snapshot(parts: &Parts, facts: &Facts, partition: u32, from: u64) 
             }
             for stored in batch.iter().filter(|stored| stored.position.offset < from) {
                 if let Ok(reading) = reading::read(stored) {
-                    filter.add(reading.telling.key.is_order(), &filter::digest(&reading.key), reading.telling.received_at);
+                    filter.add(reading.telling.key.is_order(), &reading.digest, reading.telling.received_at);
                 }
             }
         }

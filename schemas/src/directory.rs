@@ -186,7 +186,9 @@ impl Directory {
     }
 
     /// All workspaces, funnels and pixels, in no order.
-    pub fn all(&self) -> (impl Iterator<Item = &Arc<Workspace>>, impl Iterator<Item = &Arc<FunnelEntry>>, impl Iterator<Item = &Arc<Pixel>>) {
+    pub fn all(
+        &self,
+    ) -> (impl Iterator<Item = &Arc<Workspace>>, impl Iterator<Item = &Arc<FunnelEntry>>, impl Iterator<Item = &Arc<Pixel>>) {
         (self.workspaces.values(), self.funnels.values(), self.pixels.values())
     }
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
 /// The fields of a JSON object in their order, values as text. A repeated name is an error: two readers could disagree about it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
 /// The words by which a repeated name is recognised in an error of `serde_json`, which only carries text.

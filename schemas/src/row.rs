@@ -1,5 +1,7 @@
 //! Rows of the ledger. Each says its key, its writer, how often it is written, and how long it is kept.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,9 +37,9 @@ pub enum Row {
     /// See [`Lead`]: the newest revision.
     Lead(Box<Lead>),
     /// See [`Visitor`]: cells that changed.
-    Visitor(Visitor),
+    Visitor(Box<Visitor>),
     /// See [`PersonRow`]: cells that changed.
-    Person(PersonRow),
+    Person(Box<PersonRow>),
     /// See [`PersonKey`].
     PersonKey(PersonKey),
     /// See [`FilterSnapshot`]; replaces every older snapshot of its partition but one.
@@ -146,7 +148,7 @@ pub struct LegContext {
     pub visitor_id: Option<VisitorId>,
     /// Where the browser was, on a browser leg.
     #[serde(default)]
-    pub client: Context,
+    pub client: Arc<Context>,
     /// What was bought, in this leg's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,

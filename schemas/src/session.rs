@@ -128,7 +128,11 @@ impl<'a> Event<'a> {
             Refusal::of("invalid_visitor_id", "visitor_id", "visitor_id must be 1 to 128 visible ASCII characters without |")
         })?;
         let given = text("event_id").filter(|id| is_event_id(id)).ok_or_else(|| {
-            Refusal::of("invalid_event_id", "event_id", format!("event_id must be 1 to {EVENT_ID_BYTES_MAX} bytes without control characters"))
+            Refusal::of(
+                "invalid_event_id",
+                "event_id",
+                format!("event_id must be 1 to {EVENT_ID_BYTES_MAX} bytes without control characters"),
+            )
         })?;
         let props = match fields.raw("props") {
             None => None,
@@ -230,19 +234,24 @@ pub fn person(json: Option<&RawValue>) -> ClearPerson {
 
 /// Where the browser was, from the batch's `page` and `ids` and what the door saw.
 pub fn context(page: Option<&RawValue>, ids: Option<&RawValue>, client_ip: Option<&str>, user_agent: Option<&str>) -> Context {
-    let field = |json: Option<&RawValue>, name: &str, bytes_max: usize| {
-        let fields = Fields::parse(json?.get()).ok()?;
+    let text = |fields: &Fields<'_>, name: &str, bytes_max: usize| {
         let text = json::string(fields.get(name)?)?;
         (!text.is_empty() && text.len() <= bytes_max).then(|| text.into_owned())
     };
+    let (page, ids) = (fields(page), fields(ids));
     Context {
-        fbp: field(ids, "fbp", 200),
-        fbc: field(ids, "fbc", 700), // a click id may have 500 characters
+        fbp: text(&ids, "fbp", 200),
+        fbc: text(&ids, "fbc", 700), // a click id may have 500 characters
         client_ip: client_ip.map(str::to_owned),
         user_agent: user_agent.map(str::to_owned),
-        url: field(page, "url", 2_048),
-        referrer: field(page, "referrer", 2_048),
+        url: text(&page, "url", 2_048),
+        referrer: text(&page, "referrer", 2_048),
     }
+}
+
+/// The fields of an object that was carried; none if it is no object.
+fn fields(json: Option<&RawValue>) -> Fields<'_> {
+    json.and_then(|json| Fields::parse(json.get()).ok()).unwrap_or_default()
 }
 
 fn is_name(name: &str) -> bool {
@@ -292,7 +301,10 @@ mod tests {
         ] {
             let json = event(rest);
             let event = Event::parse(&json, &funnel()).expect("it is an event");
-            assert_eq!((event.dedup_key(&funnel()).to_string().as_str(), &*event.event_id, event.warnings.len()), (key, event_id, warnings));
+            assert_eq!(
+                (event.dedup_key(&funnel()).to_string().as_str(), &*event.event_id, event.warnings.len()),
+                (key, event_id, warnings)
+            );
         }
     }
 

@@ -250,9 +250,9 @@ async fn visitor_cells_merge_in_any_order(engine: impl Engine) {
         context: Some(Cell { at: at(ms), value: Context { url: Some(url.into()), ..Context::default() } }),
         consent: None,
     };
-    commit(&storage, [Row::Visitor(row(true, 30, "newest"))]).await;
-    commit(&storage, [Row::Visitor(row(false, 10, "oldest"))]).await;
-    commit(&storage, [Row::Visitor(row(false, 20, "middle"))]).await;
+    commit(&storage, [Row::Visitor(Box::new(row(true, 30, "newest")))]).await;
+    commit(&storage, [Row::Visitor(Box::new(row(false, 10, "oldest")))]).await;
+    commit(&storage, [Row::Visitor(Box::new(row(false, 20, "middle")))]).await;
     let read = storage.facts().visitor(&funnel(), &visitor()).await.expect("it reads").expect("it is there");
     assert_eq!(read, row(true, 30, "newest"));
 }
@@ -263,7 +263,7 @@ async fn people_merge_within_one_step(engine: impl Engine) {
     let empty = PersonRow { funnel_id: funnel(), email, context: None, consent: None };
     let told = PersonRow { consent: Some(Cell { at: at(5), value: Consent::Granted }), ..empty.clone() };
     let seen = PersonRow { context: Some(Cell { at: at(3), value: Context::default() }), ..empty };
-    commit(&storage, [Row::Person(told.clone()), Row::Person(seen.clone())]).await;
+    commit(&storage, [Row::Person(Box::new(told.clone())), Row::Person(Box::new(seen.clone()))]).await;
     let read = storage.facts().person(&funnel(), &email).await.expect("it reads").expect("it is there");
     assert_eq!(read, told.merged(seen));
 }

@@ -80,7 +80,7 @@ async fn act(deed: Deed, engine: &Embedded, storage: Storage, model: &mut Model)
             let mut step = Step::named("test");
             let name = if server { LegName::Server } else { LegName::Browser };
             step.rows.push(Row::Seen { key: format!("fn_1|hook|{key}"), leg: name, cell: leg(0, model.steps) });
-            step.rows.push(Row::Visitor(visitor_row(key, told_ms)));
+            step.rows.push(Row::Visitor(Box::new(visitor_row(key, told_ms))));
             step.rows.push(Row::Waiting(Box::new(waiting(1, support::pixel(1), &key.to_string(), i64::from(key), due_ms.into()))));
             model.waiting.insert(key, due_ms);
             if let Some(done) = done {

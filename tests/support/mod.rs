@@ -271,7 +271,11 @@ impl House {
     pub fn start_again(&mut self, env: &[(&str, &str)]) {
         let _ = std::fs::remove_file(self.data.join("admin.url")); // a stale one would point at the dead process
         for (key, value) in env {
-            if value.is_empty() { self.env.remove(*key) } else { self.env.insert((*key).to_owned(), (*value).to_owned()) };
+            if value.is_empty() {
+                self.env.remove(*key)
+            } else {
+                self.env.insert((*key).to_owned(), (*value).to_owned())
+            };
         }
         self.process = Self::spawn(&self.data, self.port, &self.env);
         self.wait_ready();

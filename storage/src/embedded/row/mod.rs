@@ -53,8 +53,8 @@ pub(super) fn encode(row: Row, puts: &mut Vec<Put>, merges: &mut Vec<Merge>) {
             puts.extend(intent::puts(&intent));
             merges.push(Merge::Attempt { partition: intent.partition, attempt: intent.attempt });
         }
-        Row::Visitor(visitor) => merges.push(Merge::Visitor(Box::new(visitor))),
-        Row::Person(person) => merges.push(Merge::Person(person)),
+        Row::Visitor(visitor) => merges.push(Merge::Visitor(visitor)),
+        Row::Person(person) => merges.push(Merge::Person(*person)),
         Row::Waiting(waiting) => merges.push(Merge::Waiting(waiting)),
         Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
             merges.push(Merge::WaitingDone { key: waiting::key(&pixel_id, deadline_hour, &dedup_key) });
