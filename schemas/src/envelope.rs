@@ -2,12 +2,6 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use crate::{
-    id::{FunnelId, WorkspaceId},
-    time::Time,
-};
 
 /// The version of the records this build writes. A reader that meets a newer one stops and says so: it is not poison.
 pub const VERSION: u16 = 1;
@@ -35,29 +29,7 @@ impl Position {
     }
 }
 
-/// The head of every fact and dispatch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Envelope {
-    /// The id of the raw record that caused this one: unique within a topic, revision by revision.
-    pub id: Uuid,
-    /// What kind of record this is.
-    #[serde(rename = "type")]
-    pub kind: Kind,
-    /// The version of its words.
-    pub version: u16,
-    /// The funnel it belongs to.
-    pub funnel_id: FunnelId,
-    /// The funnel's workspace.
-    pub workspace_id: WorkspaceId,
-    /// When it happened, by the sender's clock corrected by ours; never after `received_at`.
-    pub occurred_at: Time,
-    /// When the door received it.
-    pub received_at: Time,
-    /// Where the raw record stands.
-    pub position: Position,
-}
-
-/// The kinds of records that carry an [`Envelope`].
+/// The kinds of records that carry the head which [`crate::fact`] gives them: id, kind, version, funnel, workspace, times, position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {

@@ -75,80 +75,56 @@ macro_rules! record {
 }
 pub(crate) use record;
 
-record! {
-    /// A purchase, computed from the legs known so far.
-    Purchase {
-        /// Rises with each leg that joins; the newest replaces.
-        pub revision: u32,
-        /// The order; null for a webhook or page that named none.
-        pub order_id: Option<OrderId>,
-        /// The id that pixel and server share at Meta.
-        pub event_id: String,
-        /// The amount in major units as an exact JSON number; null if a page told none.
-        #[schemars(with = "Option<f64>")]
-        pub amount: Option<Box<RawValue>>,
-        /// The same in minor units of `currency`.
-        pub amount_minor: Option<i64>,
-        /// ISO 4217.
-        pub currency: Currency,
-        /// Which legs are known, sorted.
-        pub legs: Vec<LegName>,
-        /// The browser, if a browser leg is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub visitor_id: Option<VisitorId>,
-        /// The buyer.
-        #[serde(default, skip_serializing_if = "Person::is_empty")]
-        pub person: Person,
-        /// What was bought, in the seller's words.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub product_name: Option<String>,
-        /// The page's properties as they came.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-        pub properties: Option<Box<RawValue>>,
-        /// The backend's metadata as it came; it never goes to Meta.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-        pub metadata: Option<Box<RawValue>>,
-    }
+/// Purchases and leads say the same things of themselves.
+macro_rules! sale {
+    ($(#[$doc:meta])* $name:ident) => {
+        record! {
+            $(#[$doc])*
+            $name {
+                /// Rises with each leg that joins; the newest replaces.
+                pub revision: u32,
+                /// The order; null for a webhook or page that named none.
+                pub order_id: Option<OrderId>,
+                /// The id that pixel and server share at Meta.
+                pub event_id: String,
+                /// The amount in major units as an exact JSON number; null if none was told.
+                #[schemars(with = "Option<f64>")]
+                pub amount: Option<Box<RawValue>>,
+                /// The same in minor units of `currency`.
+                pub amount_minor: Option<i64>,
+                /// ISO 4217.
+                pub currency: Currency,
+                /// Which legs are known, sorted.
+                pub legs: Vec<LegName>,
+                /// The browser, if a browser leg is known.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub visitor_id: Option<VisitorId>,
+                /// The person.
+                #[serde(default, skip_serializing_if = "Person::is_empty")]
+                pub person: Person,
+                /// What it is about, in the sender's words.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub product_name: Option<String>,
+                /// The page's properties as they came.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+                pub properties: Option<Box<RawValue>>,
+                /// The backend's metadata as it came; it never goes to Meta.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+                pub metadata: Option<Box<RawValue>>,
+            }
+        }
+    };
 }
 
-record! {
+sale! {
+    /// A purchase, computed from the legs known so far.
+    Purchase
+}
+sale! {
     /// A lead, computed from the legs known so far.
-    Lead {
-        /// Rises with each leg that joins; the newest replaces.
-        pub revision: u32,
-        /// The order (lead) id; null if none was named.
-        pub order_id: Option<OrderId>,
-        /// The id that pixel and server share at Meta.
-        pub event_id: String,
-        /// The lead's worth in major units as an exact JSON number, if told.
-        #[schemars(with = "Option<f64>")]
-        pub amount: Option<Box<RawValue>>,
-        /// The same in minor units of `currency`.
-        pub amount_minor: Option<i64>,
-        /// ISO 4217.
-        pub currency: Currency,
-        /// Which legs are known, sorted.
-        pub legs: Vec<LegName>,
-        /// The browser, if a browser leg is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub visitor_id: Option<VisitorId>,
-        /// The person.
-        #[serde(default, skip_serializing_if = "Person::is_empty")]
-        pub person: Person,
-        /// What it is about, in the sender's words.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub product_name: Option<String>,
-        /// The page's properties as they came.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-        pub properties: Option<Box<RawValue>>,
-        /// The backend's metadata as it came; it never goes to Meta.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-        pub metadata: Option<Box<RawValue>>,
-    }
+    Lead
 }
 
 record! {

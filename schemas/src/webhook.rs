@@ -85,7 +85,11 @@ impl<'a> Webhook<'a> {
         let phone = phone(&fields, &mut warnings);
         let order_id = order_id(&fields)?;
         let metadata = metadata(&fields)?;
-        if let Some(name) = json::duplicate_key(body) {
+        // The names of the body itself were compared as it was read; only what is nested may still repeat one.
+        let is_nested = |(_, value): &(Cow<'_, str>, &RawValue)| value.get().starts_with(['{', '[']);
+        if fields.0.iter().any(is_nested)
+            && let Some(name) = json::duplicate_key(body)
+        {
             return Err(duplicate(&name));
         }
         let digest = person::email(&email).map(|normalised| Digest::of(&normalised)).ok_or_else(bad_email)?;
