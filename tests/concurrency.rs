@@ -43,7 +43,9 @@ async fn of_a_thousand_simultaneous_webhooks_for_one_order_exactly_one_says_crea
     let body = json!({"event":"purchase","email":"jane@example.com","amount":49.99,"order_id":"ORD-1"}).to_string();
     let answers = all_at_once(&house, &account.funnel, &account.api_key, vec![body; 1_000]).await;
     let mut statuses: HashMap<u16, usize> = HashMap::new();
-    answers.iter().for_each(|(status, _)| *statuses.entry(*status).or_default() += 1);
+    for (status, _) in &answers {
+        *statuses.entry(*status).or_default() += 1;
+    }
     assert_eq!(statuses, HashMap::from([(200, 1_000)]), "none is refused, none is answered 202");
     assert_eq!(answers.iter().filter(|(_, body)| body["purchases_created"] == 1).count(), 1);
     assert_eq!(answers.iter().filter(|(_, body)| body["duplicate"] == true).count(), 999);

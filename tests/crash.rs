@@ -248,13 +248,17 @@ fn random_kills_under_load_lose_nothing_and_double_nothing_unrecorded() {
         house.kill_and_start(&[]);
     }
     stop.store(true, Ordering::Relaxed);
-    senders.into_iter().for_each(|sender| sender.join().expect("a sender ends"));
+    for sender in senders {
+        sender.join().expect("a sender ends");
+    }
     meta.no_faults();
 
     let created = created.lock().unwrap();
     let purchases = house.export("purchases");
     let mut by_order: HashMap<&str, usize> = HashMap::new();
-    purchases.iter().for_each(|p| *by_order.entry(p["order_id"].as_str().expect("an order")).or_default() += 1);
+    for purchase in &purchases {
+        *by_order.entry(purchase["order_id"].as_str().expect("an order")).or_default() += 1;
+    }
     assert_eq!(by_order.len(), created.len(), "every acknowledged order and no other");
     assert!(by_order.values().all(|count| *count == 1));
     assert!(created.values().all(|count| *count <= 1), "no order was answered created twice");

@@ -73,7 +73,7 @@ fn new_leg(reading: &Reading<'_>, joined: Option<&Leg>, around: Surroundings, ac
     let is_revision = joined.is_some() && reading.subject == Subject::Purchase && reading.telling.leg == LegName::Server;
     match joined {
         None if reading.subject != Subject::Identify => {
-            dispatch(reading, &sides, &reading.raw.pixels, 1, &around.context, withheld, actions)
+            dispatch(reading, &sides, &reading.raw.pixels, 1, &around.context, withheld, actions);
         }
         // The same delivery told better: for exactly the pixels of the browser leg, under its context.
         Some(browser) if is_revision => dispatch(reading, &sides, &browser.pixels, 2, &around.context, withheld, actions),

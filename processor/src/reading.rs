@@ -23,7 +23,7 @@ use crate::{
 /// The checked content of a raw record.
 pub enum Content<'a> {
     /// A backend told.
-    Webhook(Webhook<'a>),
+    Webhook(Box<Webhook<'a>>),
     /// A browser told.
     Event(Event<'a>),
 }
@@ -149,7 +149,7 @@ fn newer(text: &str) -> Option<u16> {
 fn content<'a>(raw: &Raw<'a>) -> Result<Content<'a>, Refusal> {
     let refused = |refusal: Refusal| Refusal { code: format!("refused_{}", refusal.code).into(), ..refusal };
     match raw.kind {
-        RawKind::Webhook => Webhook::parse(raw.body.get(), raw.currency).map(Content::Webhook).map_err(refused),
+        RawKind::Webhook => Webhook::parse(raw.body.get(), raw.currency).map(|hook| Content::Webhook(Box::new(hook))).map_err(refused),
         RawKind::Track | RawKind::Identify => Event::parse(raw.body.get(), &raw.funnel_id).map(Content::Event).map_err(refused),
     }
 }

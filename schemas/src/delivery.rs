@@ -145,7 +145,7 @@ mod outcome_or_waiting {
         Ended(Outcome),
     }
 
-    #[allow(clippy::ref_option, reason = "the shape serde asks for")]
+    #[allow(clippy::ref_option, clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
     pub fn serialize<S: Serializer>(outcome: &Option<Outcome>, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(outcome.map_or("waiting", Outcome::name))
     }

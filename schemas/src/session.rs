@@ -269,13 +269,11 @@ fn name_is_order(kind: EventKind, name: &str) -> bool {
 
 fn order_id(props: Option<&RawValue>, warnings: &mut Vec<&'static str>) -> Option<OrderId> {
     let fields = Fields::parse(props?.get()).ok()?;
-    match OrderId::parse_json(fields.get("order_id")?) {
-        Ok(order) => order,
-        Err(_) => {
-            warnings.push("order_id is no order id (a template that was not filled in?); the event counts as one without order");
-            None
-        }
+    let order = OrderId::parse_json(fields.get("order_id")?);
+    if order.is_err() {
+        warnings.push("order_id is no order id (a template that was not filled in?); the event counts as one without order");
     }
+    order.ok().flatten()
 }
 
 #[cfg(test)]

@@ -68,10 +68,10 @@ impl Client {
     pub fn try_send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> std::io::Result<Answer> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", self.address);
         for (key, value) in headers {
-            head.push_str(&format!("{key}: {value}\r\n"));
+            head.extend([key, ": ", value, "\r\n"]);
         }
         if !body.is_empty() || method == "POST" || method == "PUT" {
-            head.push_str(&format!("content-length: {}\r\n", body.len()));
+            head.extend(["content-length: ", &body.len().to_string(), "\r\n"]);
         }
         head.push_str("\r\n");
         self.try_raw(&[head.as_bytes(), body].concat())
