@@ -147,7 +147,7 @@ impl Judge {
 
     /// What the ledger knows of the batch's keys; keys that are surely new are not asked for.
     async fn look_up(&mut self, readings: &[(&Stored, Result<Reading<'_>, Unreadable<'_>>)]) -> Result<Known, Error> {
-        let mut known = Known::default();
+        let mut known = Known::with_capacity(readings.len());
         let (mut asked, mut keys) = (Vec::new(), Vec::new());
         for reading in readings.iter().filter_map(|(_, read)| read.as_ref().ok()) {
             let digest = reading.digest;

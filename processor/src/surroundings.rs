@@ -47,7 +47,7 @@ pub struct Lookout<'a> {
     master: &'a Key,
     world: &'a dyn World,
     keys: &'a mut KeyCache,
-    visitors: HashMap<(FunnelId, VisitorId), Option<Visitor>>,
+    visitors: HashMap<(FunnelId, VisitorId), Option<Arc<Visitor>>>,
     people: HashMap<(FunnelId, Digest), Option<PersonRow>>,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Lookout<'a> {
         let slot = (funnel.clone(), visitor_id.clone());
         let known = match self.visitors.get(&slot) {
             Some(known) => known.clone(),
-            None => self.facts.visitor(funnel, visitor_id).await?,
+            None => self.facts.visitor(funnel, visitor_id).await?.map(Arc::new),
         };
         let known_person = known.as_ref().and_then(|v| v.person.as_ref()).map(|cell| &cell.value);
         let person = match known_person {
@@ -94,7 +94,7 @@ impl<'a> Lookout<'a> {
             None => reading.person.clone(),
         };
         let consent = reading.raw.consent.or(known.as_ref().and_then(|v| v.consent.as_ref()).map(|cell| cell.value));
-        let changes = changes(known.as_ref(), reading, &person, at);
+        let changes = changes(known.as_deref(), reading, &person, at);
         let mut found = Surroundings { consent, context: reading.context.clone(), ..Surroundings::default() };
         if let Some((new_person, new_context, new_consent)) = changes {
             // A person is reachable by e-mail as soon as the visitor is known under one, so that a webhook finds the browser.
@@ -116,10 +116,10 @@ impl<'a> Lookout<'a> {
                 consent: new_consent,
             };
             let merged = match known {
-                Some(known) => known.merged(changed.clone()),
+                Some(known) => Arc::unwrap_or_clone(known).merged(changed.clone()),
                 None => changed.clone(),
             };
-            self.visitors.insert(slot, Some(merged));
+            self.visitors.insert(slot, Some(Arc::new(merged)));
             found.visitor = Some(Box::new(changed));
         } else {
             self.visitors.insert(slot, known);

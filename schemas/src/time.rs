@@ -58,11 +58,44 @@ impl Time {
     }
 }
 
+/// Bytes of a moment's text.
+const TEXT_BYTES: usize = 27;
+
+impl Time {
+    /// The text, written into `buffer`. By hand: every record carries several, and a formatter takes ten times as long.
+    fn text(self, buffer: &mut [u8; TEXT_BYTES]) -> &str {
+        let (days, us) = (self.0 / DAY_US, self.0 % DAY_US);
+        let (year, month, day) = civil(days);
+        let seconds = us / SECOND_US;
+        *buffer = *b"0000-00-00T00:00:00.000000Z";
+        let fields =
+            [(0, 4, year), (5, 2, month), (8, 2, day), (11, 2, seconds / 3_600), (14, 2, seconds / 60 % 60), (17, 2, seconds % 60)];
+        for (at, digits, number) in fields.into_iter().chain([(20, 6, us % SECOND_US)]) {
+            let mut rest = number;
+            for place in (at..at + digits).rev() {
+                buffer[place] = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        std::str::from_utf8(buffer).expect("digits and marks are ASCII")
+    }
+}
+
+/// Year, month and day of a number of days since 1970-01-01 (Howard Hinnant's algorithm: years that begin in March, eras of 400).
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153; // 0 is March
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
+}
+
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A `Time` is always inside jiff's range, because every constructor clamps.
-        let at = jiff::Timestamp::from_microsecond(self.0).unwrap_or_default();
-        write!(f, "{at:.6}")
+        f.write_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -76,7 +109,7 @@ impl std::str::FromStr for Time {
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
+        to.serialize_str(self.text(&mut [0; TEXT_BYTES]))
     }
 }
 
@@ -107,7 +140,7 @@ impl schemars::JsonSchema for Time {
 
 #[cfg(test)]
 mod tests {
-    use super::Time;
+    use super::{DAY_US, MAX_US, Time};
 
     #[test]
     fn a_moment_is_written_in_utc_with_six_decimals_and_read_back() {
@@ -118,6 +151,15 @@ mod tests {
         ] {
             assert_eq!(Time::from_micros(us).to_string(), text);
             assert_eq!(text.parse::<Time>().expect("it was just written"), Time::from_micros(us));
+        }
+    }
+
+    #[test]
+    fn every_day_is_written_as_the_calendar_has_it() {
+        for day in 0..MAX_US / DAY_US {
+            let us = day * DAY_US + day * 86_399_999_999 % DAY_US;
+            let calendar = jiff::Timestamp::from_microsecond(us).expect("it is in range");
+            assert_eq!(Time::from_micros(us).to_string(), format!("{calendar:.6}"));
         }
     }
 

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use fjall::Slice;
-use schemas::row::{PersonRow, Visitor, Waiting};
+use schemas::row::{PersonKey, PersonRow, Visitor, Waiting};
 
 use super::{
-    row::{filter_snapshot, intent, person, visitor, waiting},
+    row::{filter_snapshot, intent, person, person_key, visitor, waiting},
     store::{Put, Store},
     tables::Table,
 };
@@ -20,6 +20,8 @@ pub(super) enum Merge {
     Visitor(Box<Visitor>),
     /// Cells join the person's row.
     Person(PersonRow),
+    /// A key joins the person's others.
+    PersonKey(PersonKey),
     /// Takes the place of the row of the same key, with its marks.
     Waiting(Box<Waiting>),
     /// Takes the row away, with its marks.
@@ -67,6 +69,14 @@ impl<'a> Overlay<'a> {
                     None => new,
                 };
                 self.put(Table::People, key, Some(person::encode(&row)));
+            }
+            Merge::PersonKey(new) => {
+                let key = person_key::key(&new.funnel_id, &new.email);
+                let known = match self.get(Table::PersonKeys, &key)? {
+                    Some(known) => person_key::decode(&known)?,
+                    None => Vec::new(),
+                };
+                self.put(Table::PersonKeys, key, Some(person_key::encode(&person_key::with(known, new))));
             }
             Merge::Waiting(new) => {
                 let key = waiting::key(&new.dispatch.pixel_id, new.deadline_hour, &new.dispatch.dedup_key);

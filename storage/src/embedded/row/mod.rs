@@ -47,7 +47,6 @@ pub(super) fn encode(row: Row, puts: &mut Vec<Put>, merges: &mut Vec<Merge>) {
         Row::Seen { key, leg, cell } => puts.push(seen::put(&key, leg, &cell)),
         Row::Purchase(purchase) => puts.push(purchase::put(&purchase)),
         Row::Lead(lead) => puts.push(lead::put(&lead)),
-        Row::PersonKey(key) => puts.push(person_key::put(&key)),
         Row::Delivery(delivery) => puts.push(delivery::put(&delivery)),
         Row::Intent(intent) => {
             puts.extend(intent::puts(&intent));
@@ -55,6 +54,7 @@ pub(super) fn encode(row: Row, puts: &mut Vec<Put>, merges: &mut Vec<Merge>) {
         }
         Row::Visitor(visitor) => merges.push(Merge::Visitor(visitor)),
         Row::Person(person) => merges.push(Merge::Person(*person)),
+        Row::PersonKey(key) => merges.push(Merge::PersonKey(key)),
         Row::Waiting(waiting) => merges.push(Merge::Waiting(waiting)),
         Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
             merges.push(Merge::WaitingDone { key: waiting::key(&pixel_id, deadline_hour, &dedup_key) });
