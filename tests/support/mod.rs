@@ -69,6 +69,7 @@ pub struct Process {
 impl Process {
     pub fn spawn(command: &mut Command) -> (Self, BufReader<std::process::ChildStdout>) {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().expect("the binary starts");
+        end_with_us(child.id());
         let log = Arc::new(Mutex::new(String::new()));
         let (errors, kept) = (child.stderr.take().expect("piped"), log.clone());
         std::thread::spawn(move || {
@@ -134,6 +135,14 @@ impl Drop for Process {
             tail.iter().rev().for_each(|line| eprintln!("    {line}"));
         }
     }
+}
+
+/// Ends a child when this test process is gone, however it went: a house in a `static` is never dropped.
+fn end_with_us(child: u32) {
+    let watch = "(while kill -0 \"$0\" && kill -0 \"$1\"; do sleep 1; done; kill -9 \"$1\") &";
+    let words = [watch.to_owned(), std::process::id().to_string(), child.to_string()];
+    let (input, output, errors) = (Stdio::null(), Stdio::null(), Stdio::null());
+    Command::new("sh").arg("-c").args(words).stdin(input).stdout(output).stderr(errors).status().expect("a shell is everywhere");
 }
 
 /// Sends a signal by the command everyone has.
