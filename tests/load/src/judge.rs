@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use schemas::{
     envelope::VERSION,
     id::{FunnelId, PixelId, VisitorId, WorkspaceId},
@@ -19,6 +19,7 @@ use schemas::{
     topic::{Group as Consumer, Topic},
     world::World,
 };
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use storage::{Append, Storage};
 use tokio::runtime::Runtime;
@@ -76,7 +77,7 @@ fn measure(run: impl Fn(&Runtime, &Path) -> anyhow::Result<Vec<f64>>) -> anyhow:
 /// CPU microseconds per new tracked event, judged and as bare puts.
 fn tracked(runtime: &Runtime, folder: &Path) -> anyhow::Result<(f64, f64)> {
     let data = folder.join("tracked");
-    let storage = Storage::open_embedded(&self::storage(data.clone()))?;
+    let storage = Storage::open_embedded(&self::storage(data.clone())?)?;
     runtime.block_on(append(&storage, track))?;
     let judged = runtime.block_on(judge(&storage))?;
     let records = runtime.block_on(puts::records(&storage))?;
@@ -88,7 +89,7 @@ fn tracked(runtime: &Runtime, folder: &Path) -> anyhow::Result<(f64, f64)> {
 
 /// CPU microseconds per new order and per webhook that repeats one.
 fn orders(runtime: &Runtime, folder: &Path) -> anyhow::Result<(f64, f64)> {
-    let storage = Storage::open_embedded(&self::storage(folder.join("orders")))?;
+    let storage = Storage::open_embedded(&self::storage(folder.join("orders"))?)?;
     let mut told = Vec::new();
     for _ in 0..2 {
         runtime.block_on(append(&storage, order))?;
@@ -98,10 +99,21 @@ fn orders(runtime: &Runtime, folder: &Path) -> anyhow::Result<(f64, f64)> {
     Ok((told[0], told[1]))
 }
 
-/// The store with the defaults of `[storage]`.
-pub fn storage(data: PathBuf) -> storage::Config {
-    let queue_bytes_max = 64 * 1_024 * 1_024;
-    storage::Config { data, partitions: 4, free_bytes_min: 0, queue_bytes_max, pause_at: None, fail_sync_after: None }
+/// A section of the settings as we ship them.
+fn shipped<T: DeserializeOwned>(section: &str) -> anyhow::Result<T> {
+    let settings: toml::Table = include_str!("../../../deploy/defaults.toml").parse()?;
+    Ok(settings.get(section).cloned().context("there is no such section")?.try_into()?)
+}
+
+/// The store as we ship it, in another folder.
+pub fn storage(data: PathBuf) -> anyhow::Result<storage::Config> {
+    #[derive(Deserialize)]
+    struct Section {
+        partitions: u32,
+        queue_bytes_max: usize,
+    }
+    let Section { partitions, queue_bytes_max } = shipped("storage")?;
+    Ok(storage::Config { data, partitions, free_bytes_min: 0, queue_bytes_max, pause_at: None, fail_sync_after: None })
 }
 
 /// What judging came to.
@@ -116,15 +128,7 @@ async fn judge(storage: &Storage) -> anyhow::Result<Judged> {
         storage: storage.clone(),
         keys: Key::new([7; KEY_BYTES]),
         world: Arc::new(RealWorld),
-        config: processor::Config {
-            batch_records_max: 2_000,
-            batch_bytes_max: 4_194_304,
-            filter_first_keys: 1_000_000,
-            filter_bytes_max: 268_435_456,
-            snapshot_records: 500_000,
-            filter_always_cold: false,
-            person_keys_cached: 20_000,
-        },
+        config: shipped("processor")?,
         metrics: processor::Metrics::new(),
     };
     // What the filling left to do in the background is done first.

@@ -26,7 +26,7 @@ pub const GROUP: Group = Group { figures: &[Figure::new("log_append_ratio", "rat
 fn measure() -> anyhow::Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let storage = Storage::open_embedded(&judge::storage(folder.path().join("data")))?;
+    let storage = Storage::open_embedded(&judge::storage(folder.path().join("data"))?)?;
     let mut ratios = Vec::new();
     for _ in 0..RUNS {
         let plain = plain_file(&folder.path().join("plain"))?;
