@@ -48,7 +48,7 @@ impl House {
         let keys = master_key::open(&master_key_file(&settings), &directory.load(), &*world)?;
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        storage.metrics().register(&registry)?;
+        storage.register(&registry)?;
         let checks = admin::Checks::default();
         checks.pass("storage");
         checks.pass("directory");

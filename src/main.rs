@@ -78,7 +78,7 @@ async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
     let listeners = Listeners::bind(&house.settings, roles).await?;
     let public = listeners.public.as_ref().and_then(|listener| listener.local_addr().ok()).map(tracing::field::display);
     tracing::info!(public, admin = %listeners.admin.local_addr()?, data = %house.data().display(), "listening");
-    role::start(&mut house, roles, listeners, &mut tasks)?;
+    role::start(&mut house, roles, listeners, &mut tasks).await?;
     let code = tasks.until_told(&house).await;
     house.close().await;
     Ok(code)

@@ -50,7 +50,7 @@ pub async fn bind(setting: &str, address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Starts the roles, and the desk beside them. Answers the desk's token.
-pub fn start(house: &mut House, roles: &[Role], listeners: Listeners, tasks: &mut Tasks) -> anyhow::Result<Token> {
+pub async fn start(house: &mut House, roles: &[Role], listeners: Listeners, tasks: &mut Tasks) -> anyhow::Result<Token> {
     let token = Token::new(&*house.world);
     let address = listeners.admin.local_addr()?;
     follow_directory(house, tasks);
@@ -62,7 +62,7 @@ pub fn start(house: &mut House, roles: &[Role], listeners: Listeners, tasks: &mu
         }
     }
     if let Some(listener) = listeners.public {
-        ingest(house, tasks, listener)?;
+        ingest(house, tasks, listener).await?;
     }
     admin(house, tasks, listeners.admin, token.clone())?;
     house.doorplate = Some(Doorplate::hang(house.data(), address, &token).context("admin.url cannot be written to the data folder")?);
@@ -75,12 +75,12 @@ fn follow_directory(house: &mut House, tasks: &mut Tasks) {
     }
 }
 
-fn ingest(house: &House, tasks: &mut Tasks, listener: TcpListener) -> anyhow::Result<()> {
+async fn ingest(house: &House, tasks: &mut Tasks, listener: TcpListener) -> anyhow::Result<()> {
     let metrics = ingest::Metrics::new();
     metrics.register(&house.registry)?;
     let parts = ingest::Parts {
         appender: house.storage.appender(),
-        answers: house.storage.answers(),
+        answers: house.storage.answers().await?,
         directory: house.directory.clone(),
         keys: house.keys.clone(),
         world: house.world.clone(),

@@ -55,6 +55,7 @@ impl From<AppendError> for Refused {
     fn from(error: AppendError) -> Self {
         let code = match error {
             AppendError::Full => "volume_full",
+            AppendError::Busy(_) => "log_busy",
             AppendError::Closed => "stopping",
             AppendError::Lost(_) => "store_failed",
         };

@@ -1,14 +1,14 @@
-//! The deed: actions become one step, and answers that leave when it is true.
+//! The deed: actions become one step.
 
 use bytes::Bytes;
-use schemas::{row::Row, time::Time, topic::Topic, verdict::Answer};
+use schemas::{row::Row, time::Time, topic::Topic};
 use serde::Serialize;
-use storage::{Record, Step};
+use storage::{Record, Reply, Step};
 
 use crate::action::Action;
 
-/// Adds the effects of one record to the step. Answers are collected: they may leave only after the step is true.
-pub fn act(actions: Vec<Action>, at: Time, step: &mut Step, answers: &mut Vec<Answer>) {
+/// Adds the effects of one record to the step.
+pub fn act(actions: Vec<Action>, at: Time, step: &mut Step) {
     for action in actions {
         match action {
             Action::Remember { key, leg, cell } => step.rows.push(Row::Seen { key, leg, cell: *cell }),
@@ -33,7 +33,7 @@ pub fn act(actions: Vec<Action>, at: Time, step: &mut Step, answers: &mut Vec<An
             Action::Dispatch(dispatch) => {
                 step.records.push(record(Topic::Dispatch, dispatch.pixel_id.to_string(), &dispatch, at));
             }
-            Action::Answer(answer) => answers.push(answer),
+            Action::Answer { to, answer } => step.answers.push(Reply { to, answer }),
             Action::Park { key, dead } => step.records.push(Record { topic: Topic::Dead, key, value: json(&dead), time: at }),
         }
     }

@@ -36,7 +36,12 @@ pub enum Action {
     /// Mean a fact for one pixel.
     Dispatch(Box<Dispatch>),
     /// Tell the door that asked.
-    Answer(Answer),
+    Answer {
+        /// The partition of verdicts on which it waits.
+        to: u32,
+        /// What it is told.
+        answer: Answer,
+    },
     /// Put aside what could not be accepted, under the source's key.
     Park {
         /// The source record's key.

@@ -39,8 +39,9 @@ pub fn conclude(reading: &Reading<'_>, ruling: Ruling, seen: &Seen, around: Surr
         }),
         Verdict::Repeat | Verdict::Refused(_) => {}
     }
-    if reading.raw.reply_to.is_some() {
-        actions.push(Action::Answer(Answer { raw_id: reading.raw.id, verdict: ruling.verdict }));
+    if let Some(to) = reading.raw.reply_to {
+        let raw_partition = reading.telling.position.partition;
+        actions.push(Action::Answer { to, answer: Answer { raw_id: reading.raw.id, raw_partition, verdict: ruling.verdict } });
     }
     actions
 }

@@ -18,6 +18,8 @@ pub struct Config {
     pub snapshot_records: u64,
     /// Whether filters stay cold: for tests and for measuring what they save.
     pub filter_always_cold: bool,
+    /// How long steps at hand may take to become true when the judge is told to stop.
+    pub drain_timeout_ms: u64,
     /// Keys of people kept opened in memory, per partition.
     pub person_keys_cached: usize,
 }

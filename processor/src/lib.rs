@@ -1,7 +1,8 @@
 //! The judge: raw in; facts, dispatches and verdicts out.
 //!
 //! Each raw partition has one judge that reads in order, looks up what lower positions wrote ([`decide`]), lists the effects
-//! ([`conclude`]) and makes them true in one step with its offset ([`act`]). Answers leave when the step is true.
+//! ([`conclude`]) and makes them true in one step with its offset ([`act`]). Answers travel with the step: the store
+//! lets them go as soon as a crash can no longer change them.
 //!
 //! What it never does: HTTP, deliveries, or a decision that depends on anything but the log.
 
@@ -17,9 +18,9 @@ pub mod reading;
 pub mod surroundings;
 mod warmth;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use schemas::{secret::Key, topic::Topic, world::World};
+use schemas::{secret::Key, topic::Group, world::World};
 use storage::{CommitError, ReadError, Storage};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -68,14 +69,27 @@ pub enum Error {
     Task(String),
 }
 
-/// Judges every raw partition until told to stop; what was read is then finished.
+/// Judges the raw partitions that are given to this process until told to stop; what was read is then finished.
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
+    let mut claims = parts.storage.claims(Group::Processor)?;
     let mut judges = JoinSet::new();
-    for partition in 0..parts.storage.partitions(Topic::Raw) {
-        judges.spawn(partition::run(parts.clone(), partition, stop.clone()));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            lease = claims.next() => {
+                judges.spawn(partition::run(parts.clone(), lease?, stop.clone()));
+            }
+            Some(ended) = judges.join_next() => ended.map_err(|error| Error::Task(error.to_string()))??,
+        }
     }
-    while let Some(ended) = judges.join_next().await {
-        ended.map_err(|error| Error::Task(error.to_string()))??;
-    }
-    Ok(())
+    let drained = tokio::time::timeout(Duration::from_millis(parts.config.drain_timeout_ms), async {
+        while let Some(ended) = judges.join_next().await {
+            ended.map_err(|error| Error::Task(error.to_string()))??;
+        }
+        Ok(())
+    });
+    drained.await.unwrap_or_else(|_| {
+        tracing::warn!("steps could not be made true in time; whoever comes next makes them again");
+        Ok(())
+    })
 }

@@ -11,7 +11,7 @@ use schemas::{
     topic::{Group, Topic},
     verdict::{Answer, Refusal, Verdict},
 };
-use storage::{Consumed, Facts, Reader, Step, Stored};
+use storage::{CommitError, Consumed, Facts, Lease, Reader, Step, Stored};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -27,17 +27,35 @@ use crate::{
     warmth::{self, Warming},
 };
 
-/// Judges one partition until told to stop.
-pub async fn run(parts: Parts, number: u32, stop: CancellationToken) -> Result<(), Error> {
-    let mut judge = Judge::start(parts, number).await?;
+/// Judges one partition until told to stop, or until the partition is asked back.
+pub async fn run(parts: Parts, lease: Lease, stop: CancellationToken) -> Result<(), Error> {
+    let judged = tokio::select! {
+        judged = judge(parts, &lease, stop) => judged,
+        () = lease.lost() => Err(CommitError::Fenced.into()),
+    };
+    match judged {
+        Err(Error::Commit(CommitError::Fenced)) => {
+            tracing::warn!(partition = lease.partition(), "the raw partition is another process's now; what was at hand is judged there");
+            Ok(())
+        }
+        judged => judged,
+    }
+}
+
+async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(), Error> {
+    let mut judge = Judge::start(parts, lease.partition()).await?;
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => break,
+            () = lease.asked_back() => break,
             () = judge.warming.advance(&mut judge.filter) => continue,
             batch = judge.reader.next(judge.parts.config.batch_records_max, judge.parts.config.batch_bytes_max) => batch?,
         };
         if let Some(obstacle) = judge.judge(&batch).await? {
-            judge.stand_still(&obstacle, &stop).await;
+            tokio::select! {
+                () = judge.stand_still(&obstacle, &stop) => {}
+                () = lease.asked_back() => {}
+            }
             break;
         }
         if judge.since_snapshot >= judge.parts.config.snapshot_records {
@@ -106,7 +124,6 @@ impl Judge {
         }
         let mut known = self.look_up(&readings).await?;
         let mut step = Step::named("judge");
-        let mut answers = Vec::new();
         let mut received = Vec::with_capacity(readings.len());
         let mut next_offset = None;
         let world = self.parts.world.clone();
@@ -132,14 +149,13 @@ impl Judge {
                 }
                 Err(Unreadable::Newer(_)) => unreachable!("reading stopped before it"),
             };
-            act(actions, now, &mut step, &mut answers);
+            act(actions, now, &mut step);
             next_offset = Some(stored.position.offset + 1);
         }
 
         if let Some(next_offset) = next_offset {
             step.consumed.push(Consumed { group: Group::Processor, partition: self.number, next_offset, metadata: None });
             self.parts.storage.commit(step).await?;
-            self.parts.storage.answers().give(answers);
             self.after_step(&readings, next_offset, &received);
         }
         Ok(obstacle)
@@ -319,8 +335,9 @@ fn refused(stored: &Stored, raw: Option<&schemas::raw::Raw<'_>>, refusal: &Refus
         reason: DeadReason::Refused { code: refusal.code.to_string(), message: refusal.message.clone() },
     };
     let mut actions = vec![Action::Park { key: stored.key.clone(), dead: Box::new(dead) }];
-    if let Some(raw) = raw.filter(|raw| raw.reply_to.is_some()) {
-        actions.push(Action::Answer(Answer { raw_id: raw.id, verdict: Verdict::Refused(refusal.clone()) }));
+    if let Some((to, raw)) = raw.and_then(|raw| Some((raw.reply_to?, raw))) {
+        let answer = Answer { raw_id: raw.id, raw_partition: stored.position.partition, verdict: Verdict::Refused(refusal.clone()) };
+        actions.push(Action::Answer { to, answer });
     }
     actions
 }

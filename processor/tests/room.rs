@@ -54,6 +54,7 @@ fn config(always_cold: bool) -> Config {
         filter_first_keys: 1_000,
         filter_bytes_max: 1 << 20,
         snapshot_records: 3,
+        drain_timeout_ms: 8_000,
         filter_always_cold: always_cold,
         person_keys_cached: 100,
     }
@@ -86,7 +87,7 @@ impl Room {
 
     /// Appends one raw event as the door would, and waits for its verdict.
     async fn tell(&self, raw: Raw<'_>, partition_key: String) -> Verdict {
-        let answers = self.storage.answers();
+        let answers = self.storage.answers().await.expect("the store is open");
         let mut waiter = answers.expect(raw.id);
         let append =
             Append { topic: Topic::Raw, key: partition_key.into(), value: serde_json::to_vec(&raw).unwrap().into(), time: raw.received_at };

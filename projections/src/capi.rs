@@ -103,16 +103,33 @@ pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
     let Parts { storage, directory, keys, world, http, config, metrics } = parts;
     let client = Client::new(http, &config);
     let room = Arc::new(Room { storage, directory, keys, world, client, config, metrics, pending: Arc::default() });
+    let mut claims = room.storage.claims(Group::Capi)?;
     let mut tasks = JoinSet::new();
-    for partition in 0..room.storage.partitions(Topic::Dispatch) {
-        tasks.spawn(partition::run(room.clone(), partition, stop.clone()));
+    tasks.spawn(watch_lag(room.clone(), stop.clone()));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            lease = claims.next() => {
+                tasks.spawn(partition::run(room.clone(), lease?, stop.clone()));
+            }
+            Some(ended) = tasks.join_next() => ended.map_err(|error| Error::Task(error.to_string()))??,
+        }
     }
-    tasks.spawn(watch_lag(room, stop));
-    while let Some(ended) = tasks.join_next().await {
-        ended.map_err(|error| Error::Task(error.to_string()))??;
-    }
-    Ok(())
+    let patience = Duration::from_millis(room.config.drain_timeout_ms) + SETTLE;
+    let drained = tokio::time::timeout(patience, async {
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(|error| Error::Task(error.to_string()))??;
+        }
+        Ok(())
+    });
+    drained.await.unwrap_or_else(|_| {
+        tracing::warn!("outcomes could not be written in time; whoever comes next tells them");
+        Ok(())
+    })
 }
+
+/// How long the last outcomes may take to be written, after the last answer of Meta was waited for.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Tells how many dispatches of each partition have not been taken yet.
 async fn watch_lag(room: Arc<Room>, stop: CancellationToken) -> Result<(), Error> {

@@ -312,7 +312,7 @@ async fn an_attempt_left_open_by_a_crash_is_ambiguous_and_is_made_again() {
     }
     stage.consumed().await;
     sink.stop().await;
-    assert!(stage.storage.deliveries().open_intents(partition).await.expect("the store answers").is_empty());
+    assert!(stage.storage.deliveries().open_intents(partition, 0, u64::MAX).await.expect("the store answers").is_empty());
     assert_eq!(stage.waiting().await, (0, 0));
     assert_eq!(stage.told().await.len(), 2);
 }

@@ -18,6 +18,9 @@ pub enum Topic {
     Dispatch,
     /// What became of dispatches. Key: pixel.
     Deliveries,
+    /// The judge's answers on their way to the doors that asked; each door reads the partition it chose. Embedded engines give them in
+    /// memory and leave this topic empty.
+    Verdicts,
     /// Workspaces, funnels, pixels, sealed secrets. Key: entity id. Read by every role.
     Directory,
     /// What operators asked for. Key: pixel or funnel.
@@ -30,13 +33,14 @@ pub enum Topic {
 
 impl Topic {
     /// All topics, in the order of their codes.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Raw,
         Self::Events,
         Self::Purchases,
         Self::Leads,
         Self::Dispatch,
         Self::Deliveries,
+        Self::Verdicts,
         Self::Directory,
         Self::Commands,
         Self::Audit,
@@ -52,6 +56,7 @@ impl Topic {
             Self::Leads => "leads",
             Self::Dispatch => "dispatch",
             Self::Deliveries => "deliveries",
+            Self::Verdicts => "verdicts",
             Self::Directory => "directory",
             Self::Commands => "commands",
             Self::Audit => "audit",
@@ -77,6 +82,7 @@ impl Topic {
             Self::Commands => 8,
             Self::Audit => 9,
             Self::Dead => 10,
+            Self::Verdicts => 11,
         }
     }
 
@@ -85,6 +91,7 @@ impl Topic {
         match self {
             Self::Purchases | Self::Leads | Self::Directory => None,
             Self::Raw | Self::Events | Self::Deliveries | Self::Commands => Some(30),
+            Self::Verdicts => Some(1),  // who has not heard within seconds no longer waits
             Self::Dispatch => Some(10), // Meta's seven days and a margin
             Self::Dead => Some(90),
             Self::Audit => Some(365),

@@ -87,6 +87,8 @@ impl Refusal {
 pub struct Answer {
     /// The raw event it answers.
     pub raw_id: Uuid,
+    /// The partition of raw in which it stands, so that a door knows which judges are at work.
+    pub raw_partition: u32,
     /// The answer.
     #[serde(flatten)]
     pub verdict: Verdict,

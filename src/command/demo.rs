@@ -105,7 +105,7 @@ impl Demo {
         let boxed = sandbox.clone();
         tasks.start(Task::Meta, &house.checks, |stop| meta_sandbox::run(meta, boxed, stop));
 
-        let token = role::start(&mut house, &Role::ALL, listeners, &mut tasks)?;
+        let token = role::start(&mut house, &Role::ALL, listeners, &mut tasks).await?;
         let cast = known.complete(&Desk::at(&urls.admin, token.as_str())?).await?;
         let page = shop::Shop::new(&house, sandbox, &urls, &cast)?;
         tasks.start(Task::Shop, &house.checks, |stop| page.run(shop, stop));

@@ -1,4 +1,5 @@
-//! The way of verdicts from the judge to the door that asked. Embedded: in memory, because both live in one process.
+//! The way of verdicts to the doors of this process that asked. Who brings them is the engine's affair: embedded the judge itself, in a
+//! cluster whoever reads this process's partition of `verdicts`.
 
 use std::{
     collections::HashMap,
@@ -13,6 +14,7 @@ use uuid::Uuid;
 /// a time and takes its place away when it stops waiting.
 #[derive(Clone, Default)]
 pub struct Answers {
+    partition: u32,
     waiting: Arc<Mutex<HashMap<Uuid, oneshot::Sender<Verdict>>>>,
 }
 
@@ -24,9 +26,14 @@ pub struct Waiter {
 }
 
 impl Answers {
+    /// Heard on that partition.
+    pub(crate) fn at(partition: u32) -> Self {
+        Self { partition, ..Self::default() }
+    }
+
     /// The partition of verdicts that this process reads, stamped into raw as `reply_to`.
     pub fn partition(&self) -> u32 {
-        0
+        self.partition
     }
 
     /// Takes a place. Call it before the raw event is appended, so that no answer is missed.
@@ -37,7 +44,7 @@ impl Answers {
     }
 
     /// Gives answers out; one that nobody waits for is dropped.
-    pub fn give(&self, answers: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn give(&self, answers: impl IntoIterator<Item = Answer>) {
         let mut waiting = self.lock();
         for answer in answers {
             if let Some(sender) = waiting.remove(&answer.raw_id) {

@@ -1,6 +1,6 @@
 //! The closed list of engines. Each answers the same questions; the rooms never learn which one they speak to.
 
-use std::sync::Arc;
+use std::{pin::Pin, sync::Arc};
 
 use schemas::{
     delivery::Delivery,
@@ -15,9 +15,11 @@ use schemas::{
 
 use crate::{
     answers::Answers,
-    embedded::Embedded,
-    ledger::Page,
-    log::{Append, AppendError, Committed, ReadError, Stored},
+    claims::Claims,
+    cluster::Cluster,
+    embedded::{Cursor, Embedded},
+    ledger::{Known, Page, TakenOver},
+    log::{Append, AppendError, Committed, ReadError, Reader, Source},
     metrics::Metrics,
     step::{CommitError, Step},
 };
@@ -27,68 +29,114 @@ use crate::{
 pub(crate) enum Engine {
     /// One process, one folder: `fjall` holds log and ledger.
     Embedded(Arc<Embedded>),
+    /// Many processes: Kafka is the log, a CQL server the ledger.
+    Cluster(Arc<Cluster>),
 }
 
 impl Engine {
     pub(crate) fn partitions(&self, topic: Topic) -> u32 {
         match self {
             Self::Embedded(engine) => engine.partitions(topic),
+            Self::Cluster(engine) => engine.partitions(topic),
         }
     }
 
     pub(crate) fn generation(&self, topic: Topic) -> u32 {
         match self {
             Self::Embedded(engine) => engine.generation(topic),
+            Self::Cluster(engine) => engine.generation(topic),
         }
     }
 
     pub(crate) fn accepts(&self) -> bool {
         match self {
             Self::Embedded(engine) => engine.accepts(),
+            Self::Cluster(engine) => engine.accepts(),
         }
     }
 
-    pub(crate) fn answers(&self) -> Answers {
+    pub(crate) fn last_append_worked(&self) -> bool {
         match self {
-            Self::Embedded(engine) => engine.answers(),
+            Self::Embedded(engine) => engine.accepts(), // one that fails ends the process
+            Self::Cluster(engine) => engine.last_append_worked(),
+        }
+    }
+
+    pub(crate) fn reader(&self, topic: Topic, partition: u32, from: u64) -> Reader {
+        Reader(match self {
+            Self::Embedded(engine) => Source::Embedded(Cursor::new(engine.clone(), topic, partition, from)),
+            Self::Cluster(engine) => Source::Cluster(engine.lane(topic, partition, from)),
+        })
+    }
+
+    pub(crate) fn claims(&self, group: Group) -> Result<Claims, ReadError> {
+        match self {
+            Self::Embedded(engine) => Ok(Claims::all(engine.partitions(group.topic()))),
+            Self::Cluster(engine) => engine.claims(group),
+        }
+    }
+
+    pub(crate) async fn answers(&self) -> Result<Answers, ReadError> {
+        match self {
+            Self::Embedded(engine) => Ok(engine.answers()),
+            Self::Cluster(engine) => boxed(engine.answers()).await,
+        }
+    }
+
+    pub(crate) fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        self.metrics().register(registry)?;
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Cluster(engine) => engine.register(registry),
         }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
         match self {
             Self::Embedded(engine) => engine.metrics(),
+            Self::Cluster(engine) => engine.metrics(),
         }
     }
 
     pub(crate) async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, AppendError> {
         match self {
             Self::Embedded(engine) => engine.append(records).await,
+            Self::Cluster(engine) => boxed(engine.append(records)).await,
         }
     }
 
     pub(crate) async fn commit(&self, step: Step) -> Result<Vec<Position>, CommitError> {
         match self {
             Self::Embedded(engine) => engine.commit(step).await,
+            Self::Cluster(engine) => boxed(engine.commit(step)).await,
         }
     }
 
     pub(crate) async fn failed(&self) -> String {
         match self {
             Self::Embedded(engine) => engine.failed().await,
+            Self::Cluster(engine) => boxed(engine.failed()).await,
         }
     }
 
     pub(crate) async fn close(&self) {
         match self {
             Self::Embedded(engine) => engine.close().await,
+            Self::Cluster(engine) => boxed(engine.close()).await,
         }
     }
 
     pub(crate) async fn scan_seen(&self, partition: u32, each: &mut (dyn FnMut(&str, &Seen) + Send)) -> Result<(), ReadError> {
         match self {
             Self::Embedded(engine) => engine.scan_seen(partition, each).await,
+            Self::Cluster(engine) => boxed(engine.scan_seen(partition, each)).await,
         }
     }
+}
+
+/// The cluster's answers are deep: each is put in a box, so that what awaits them stays small.
+fn boxed<'a, T>(answer: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(answer)
 }
 
 /// The questions of the form "wait, then answer or say why not": written once per engine.
@@ -98,6 +146,7 @@ macro_rules! reads {
             $(pub(crate) async fn $name(&self $(, $arg: $kind)*) -> Result<$answer, ReadError> {
                 match self {
                     Self::Embedded(engine) => engine.$name($($arg),*).await,
+                    Self::Cluster(engine) => boxed(engine.$name($($arg),*)).await,
                 }
             })*
         }
@@ -105,8 +154,6 @@ macro_rules! reads {
 }
 
 reads! {
-    fn read(topic: Topic, partition: u32, from: u64, records_max: usize, bytes_max: usize) -> Vec<Stored>;
-    fn grown(topic: Topic, partition: u32, next: u64) -> ();
     fn bounds(topic: Topic, partition: u32) -> (u64, u64);
     fn committed(group: Group, partition: u32) -> Committed;
     fn seen(keys: &[String]) -> Vec<Option<Seen>>;
@@ -114,14 +161,14 @@ reads! {
     fn person(funnel: &FunnelId, email: &Digest) -> Option<PersonRow>;
     fn person_keys(funnel: &FunnelId, email: &Digest) -> Vec<PersonKey>;
     fn filter_snapshots(partition: u32) -> Vec<FilterSnapshot>;
-    fn delivery(pixel: &PixelId, dedup_key: &str) -> Option<Delivery>;
+    fn delivery(pixel: &PixelId, dedup_key: &str) -> Option<Known>;
     fn waiting(pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Option<Waiting>;
     fn due(partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Vec<Waiting>;
-    fn next_due(partition: u32) -> Option<Time>;
-    fn open_intents(partition: u32) -> Vec<Intent>;
-    fn next_attempt(partition: u32) -> u64;
+    fn open_intents(partition: u32, from: u64, below: u64) -> Vec<Intent>;
+    fn take_over(partition: u32) -> TakenOver;
     fn purchases(after: Option<Vec<u8>>, limit: usize) -> Page<Purchase>;
     fn leads(after: Option<Vec<u8>>, limit: usize) -> Page<Lead>;
     fn deliveries(after: Option<Vec<u8>>, limit: usize) -> Page<Delivery>;
+    fn look_at_delivery(pixel: &PixelId, dedup_key: &str) -> Option<Delivery>;
     fn purchase(funnel: &FunnelId, order_or_event_id: &str) -> Option<Purchase>;
 }

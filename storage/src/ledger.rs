@@ -65,8 +65,13 @@ impl Deliveries {
         Self { engine }
     }
 
+    /// Makes this process the owner of a partition; what a former owner still does comes to nothing. Called once per lease, first.
+    pub async fn take_over(&self, partition: u32) -> Result<TakenOver, ReadError> {
+        self.engine.take_over(partition).await
+    }
+
     /// One delivery.
-    pub async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
+    pub async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Known>, ReadError> {
         self.engine.delivery(pixel, dedup_key).await
     }
 
@@ -80,20 +85,29 @@ impl Deliveries {
         self.engine.due(partition, pixel, now, limit).await
     }
 
-    /// When the next waiting dispatch of a partition is due; `None` if none waits.
-    pub async fn next_due(&self, partition: u32) -> Result<Option<Time>, ReadError> {
-        self.engine.next_due(partition).await
+    /// Intents of a partition that are not settled, in order, with numbers from `from` on and below `below`.
+    pub async fn open_intents(&self, partition: u32, from: u64, below: u64) -> Result<Vec<Intent>, ReadError> {
+        self.engine.open_intents(partition, from, below).await
     }
+}
 
-    /// Intents of a partition that are not settled, in order.
-    pub async fn open_intents(&self, partition: u32) -> Result<Vec<Intent>, ReadError> {
-        self.engine.open_intents(partition).await
-    }
+/// What a new owner of a dispatch partition must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenOver {
+    /// The number of the partition's next attempt: one more than the highest ever intended.
+    pub next_attempt: u64,
+    /// Of dispatches below this offset rows may stand that a former owner's last step left behind; 0 where a step is one with its rows.
+    pub touched_below: u64,
+}
 
-    /// The number of the partition's next attempt: one more than the highest ever written.
-    pub async fn next_attempt(&self, partition: u32) -> Result<u64, ReadError> {
-        self.engine.next_attempt(partition).await
-    }
+/// A delivery as the sink finds it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The row.
+    pub delivery: Delivery,
+    /// Whether it was told to data teams as it stands. One with an outcome that was not told is the rest of a step whose owner died
+    /// before its transaction: it is told now.
+    pub is_told: bool,
 }
 
 /// One page of rows, and where the next begins.
@@ -139,6 +153,6 @@ impl Readings {
 
     /// One delivery.
     pub async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
-        self.engine.delivery(pixel, dedup_key).await
+        self.engine.look_at_delivery(pixel, dedup_key).await
     }
 }

@@ -9,21 +9,27 @@
 //! Rooms see these types and never an engine's. The engine is one of a closed list.
 
 mod answers;
+mod checksum;
+mod claims;
+mod cluster;
 mod embedded;
 mod engine;
 mod ledger;
 mod log;
 mod metrics;
 mod partitioner;
+mod pause;
 mod step;
 
 use std::path::PathBuf;
 
 pub use answers::{Answers, Waiter};
-pub use ledger::{Deliveries, Facts, Page, Readings};
+pub use claims::{Claims, Lease};
+pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
+pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
 pub use metrics::Metrics;
-pub use step::{CommitError, Consumed, Record, Step};
+pub use step::{CommitError, Consumed, Record, Reply, Step};
 
 use engine::Engine;
 use schemas::topic::{Group, Topic};
@@ -80,6 +86,47 @@ pub enum OpenError {
         /// What was committed.
         committed: u64,
     },
+    /// A server of the cluster cannot be reached, or is not as `migrate` made it.
+    #[error("{0}")]
+    Cluster(String),
+    /// A topic is missing.
+    #[error("the topic {name} is missing; run `rapidmetrics migrate` with the same settings")]
+    NoTopic {
+        /// The topic's name at the brokers.
+        name: String,
+    },
+    /// A topic is there, and the ledger does not know it.
+    #[error(
+        "the topic {name} is at the brokers but the ledger does not know it; run `rapidmetrics migrate`, or choose another \
+         storage.kafka.prefix if it belongs to somebody else"
+    )]
+    UnknownTopic {
+        /// The topic's name at the brokers.
+        name: String,
+    },
+    /// A topic has another number of partitions than the settings say.
+    #[error("the topic {name} has {found} partitions and the settings say {asked}; set storage.partitions = {found}")]
+    TopicPartitions {
+        /// The topic's name at the brokers.
+        name: String,
+        /// As it is.
+        found: u32,
+        /// As the settings say.
+        asked: u32,
+    },
+    /// A topic was changed after it was made: keys would no longer be found where they were.
+    #[error(
+        "the topic {name} was made with {made} partitions and has {found} now: orders would be looked for in the wrong place. Make it \
+         anew with {made} partitions, or move to a new prefix"
+    )]
+    TopicRemade {
+        /// The topic's name at the brokers.
+        name: String,
+        /// As it is.
+        found: u32,
+        /// As it was made.
+        made: u32,
+    },
     /// The engine says no.
     #[error("the data folder {folder} does not open: {cause}")]
     Engine {
@@ -100,6 +147,16 @@ impl Storage {
     /// Opens the embedded engine, making the folder if it is new. Blocks while old journals are read.
     pub fn open_embedded(config: &Config) -> Result<Self, OpenError> {
         Ok(Self { engine: Engine::Embedded(embedded::Embedded::open(config)?) })
+    }
+
+    /// Connects to the servers of a cluster; refuses what is not as [`Storage::migrate`] made it. `owner` is a fresh id of this process.
+    pub async fn open_cluster(config: ClusterConfig, owner: uuid::Uuid) -> Result<Self, OpenError> {
+        Ok(Self { engine: Engine::Cluster(cluster::Cluster::open(config, owner).await?) })
+    }
+
+    /// Makes the topics and tables of a cluster that are not there. Answers their names.
+    pub async fn migrate(config: &ClusterConfig) -> Result<Vec<String>, OpenError> {
+        cluster::Cluster::migrate(config).await
     }
 
     /// How many partitions a topic has.
@@ -124,7 +181,12 @@ impl Storage {
 
     /// Reads one partition from an offset on; from the first record kept if that one is gone.
     pub fn reader(&self, topic: Topic, partition: u32, from: u64) -> Reader {
-        Reader::new(self.engine.clone(), topic, partition, from)
+        self.engine.reader(topic, partition, from)
+    }
+
+    /// Joins a group: the partitions of its topic on which this process shall work, as they come and go.
+    pub fn claims(&self, group: Group) -> Result<Claims, ReadError> {
+        self.engine.claims(group)
     }
 
     /// What a group has committed for a partition of its topic.
@@ -157,12 +219,17 @@ impl Storage {
         Readings::new(self.engine.clone())
     }
 
-    /// The way of verdicts from the judge to the door that asked.
-    pub fn answers(&self) -> Answers {
-        self.engine.answers()
+    /// The way of verdicts from the judge to the door that asked: heard from the moment this answers.
+    pub async fn answers(&self) -> Result<Answers, ReadError> {
+        self.engine.answers().await
     }
 
-    /// This room's metrics, to be registered by the house.
+    /// Registers this room's metrics.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        self.engine.register(registry)
+    }
+
+    /// This room's metrics.
     pub fn metrics(&self) -> &Metrics {
         self.engine.metrics()
     }

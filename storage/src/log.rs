@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use schemas::{envelope::Position, time::Time, topic::Topic};
 
-use crate::engine::Engine;
+use crate::{cluster, embedded::Cursor, engine::Engine};
 
 /// One record to append.
 #[derive(Clone, Debug)]
@@ -24,10 +24,13 @@ pub enum AppendError {
     /// The volume is nearly full; nothing was written. Try again when space was made.
     #[error("the volume has less free space than storage.free_bytes_min")]
     Full,
+    /// Too much waits for the brokers already; nothing was written. Try again a little later.
+    #[error("the log is not keeping up: {0}")]
+    Busy(String),
     /// The store is closing; nothing was written.
     #[error("the store is closing")]
     Closed,
-    /// The engine failed while it was being written: it may or may not be there after a restart.
+    /// The engine failed while it was being written: it may or may not be there.
     #[error("the store failed: {0}")]
     Lost(String),
 }
@@ -48,9 +51,15 @@ impl Appender {
         self.engine.append(records).await
     }
 
-    /// Whether an append would be tried now: false while the volume is too full or after a failure. For readiness.
+    /// Whether an append would be tried now: false while the volume is too full or after a failure. For
+    /// readiness.
     pub fn accepts(&self) -> bool {
         self.engine.accepts()
+    }
+
+    /// Whether the last append of this process worked, as far as is known. For readiness: while it did not, somebody must try.
+    pub fn last_worked(&self) -> bool {
+        self.engine.last_append_worked()
     }
 }
 
@@ -87,43 +96,38 @@ pub struct Committed {
     pub metadata: Option<String>,
 }
 
-/// Reads one partition in order.
-pub struct Reader {
-    engine: Engine,
-    topic: Topic,
-    partition: u32,
-    next: u64,
+/// Reads one partition in order. Offsets rise and may have gaps: a log may keep marks of its own between records.
+pub struct Reader(pub(crate) Source);
+
+/// Each engine reads in its own way.
+pub(crate) enum Source {
+    Embedded(Cursor),
+    Cluster(cluster::Lane),
 }
 
 impl Reader {
-    pub(crate) fn new(engine: Engine, topic: Topic, partition: u32, from: u64) -> Self {
-        Self { engine, topic, partition, next: from }
-    }
-
     /// The next records, at least one: waits until there are some. At most `records_max`, and about `bytes_max`. Cancel-safe: dropped
     /// while it waits, it has read nothing.
     pub async fn next(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Stored>, ReadError> {
-        loop {
-            let batch = self.engine.read(self.topic, self.partition, self.next, records_max, bytes_max).await?;
-            if let Some(last) = batch.last() {
-                self.next = last.position.offset + 1;
-                return Ok(batch);
-            }
-            self.engine.grown(self.topic, self.partition, self.next).await?;
+        match &mut self.0 {
+            Source::Embedded(cursor) => cursor.next(records_max, bytes_max).await,
+            Source::Cluster(lane) => lane.next(records_max, bytes_max).await,
         }
     }
 
-    /// The next records without waiting: empty at the end of the log.
+    /// The next records without waiting for new ones: empty at the end of the log.
     pub async fn available(&mut self, records_max: usize, bytes_max: usize) -> Result<Vec<Stored>, ReadError> {
-        let batch = self.engine.read(self.topic, self.partition, self.next, records_max, bytes_max).await?;
-        if let Some(last) = batch.last() {
-            self.next = last.position.offset + 1;
+        match &mut self.0 {
+            Source::Embedded(cursor) => cursor.available(records_max, bytes_max).await,
+            Source::Cluster(lane) => lane.available(records_max, bytes_max).await,
         }
-        Ok(batch)
     }
 
     /// The offset that will be read next.
     pub fn position(&self) -> u64 {
-        self.next
+        match &self.0 {
+            Source::Embedded(cursor) => cursor.position(),
+            Source::Cluster(lane) => lane.position(),
+        }
     }
 }

@@ -65,6 +65,12 @@ impl Metrics {
         }
     }
 
+    /// One record became durable.
+    pub(crate) fn appended(&self, topic: &str, bytes: usize) {
+        self.appended_records.with_label_values(&[topic]).inc();
+        self.appended_bytes.with_label_values(&[topic]).inc_by(bytes as u64);
+    }
+
     /// Registers all of them.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let all: [Box<dyn Collector>; 15] = [

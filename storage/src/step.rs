@@ -1,6 +1,6 @@
 //! A step: rows, records and consumed offsets that become true together.
 
-use schemas::{row::Row, topic::Group};
+use schemas::{row::Row, topic::Group, verdict::Answer};
 
 /// What becomes true together.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub struct Step {
     pub records: Vec<Record>,
     /// What was consumed.
     pub consumed: Vec<Consumed>,
+    /// Verdicts for doors that wait. A verdict is a function of the log: they leave as soon as the rows are durable.
+    pub answers: Vec<Reply>,
 }
 
 impl Step {
@@ -20,6 +22,15 @@ impl Step {
     pub fn named(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
+}
+
+/// A verdict and the door that waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The partition of verdicts that the door reads (`reply_to` of the raw event).
+    pub to: u32,
+    /// What it is told.
+    pub answer: Answer,
 }
 
 /// One record of a step: the same shape as one that is appended by itself. Its partition follows from its key.
@@ -38,9 +49,12 @@ pub struct Consumed {
     pub metadata: Option<String>,
 }
 
-/// Why a step is not known to be true. In both cases the same step may be made again after a restart.
+/// Why a step is not known to be true. In every case the same step may be made again, by whoever works on the partition then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
+    /// The partition was given to another process; it makes the step again. Whoever is told this stops working on the partition.
+    #[error("the partition is now another process's")]
+    Fenced,
     /// The store is closing; nothing became true.
     #[error("the store is closing")]
     Closed,

@@ -15,7 +15,7 @@ fn open(config: &Config) -> Result<Storage, OpenError> {
 #[tokio::test]
 async fn a_folder_belongs_to_one_process() {
     let engine = Embedded::new();
-    let storage = engine.open();
+    let storage = engine.open().await;
     assert!(matches!(open(&engine.config()), Err(OpenError::Locked(folder)) if folder == engine.config().data));
     drop(storage);
     open(&engine.config()).expect("it is free again");
@@ -24,7 +24,7 @@ async fn a_folder_belongs_to_one_process() {
 #[tokio::test]
 async fn a_changed_number_of_partitions_is_refused_with_a_sentence_that_says_what_to_do() {
     let engine = Embedded::new();
-    drop(engine.open());
+    drop(engine.open().await);
     let error = open(&Config { partitions: 8, ..engine.config() }).err().expect("it is refused").to_string();
     assert!(error.contains("storage.partitions = 4"), "{error}");
     open(&engine.config()).expect("the folder is unharmed");
@@ -33,7 +33,7 @@ async fn a_changed_number_of_partitions_is_refused_with_a_sentence_that_says_wha
 #[tokio::test]
 async fn a_log_that_went_back_is_refused() {
     let engine = Embedded::new();
-    let storage = engine.open();
+    let storage = engine.open().await;
     let mut step = Step::named("test");
     step.consumed.push(Consumed { group: Group::Capi, partition: 2, next_offset: 5, metadata: None });
     storage.commit(step).await.expect("it becomes true");
@@ -104,7 +104,7 @@ async fn a_full_queue_makes_appends_wait_and_none_is_lost() {
 #[tokio::test]
 async fn metrics_count_what_is_durable() {
     let engine = Embedded::new();
-    let storage = engine.open();
+    let storage = engine.open().await;
     let registry = prometheus::Registry::new();
     storage.metrics().register(&registry).expect("they register");
     storage.appender().append(vec![record(Topic::Raw, "k", "12345"), record(Topic::Raw, "k", "12345")]).await.expect("it is durable");

@@ -22,7 +22,7 @@ use schemas::{
     world::World,
 };
 use serde_json::Value;
-use storage::{Storage, Stored};
+use storage::{Step, Storage, Stored};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -111,7 +111,7 @@ impl House {
         let (keys, stop) = (Key::new([7; 32]), CancellationToken::new());
         let parts = Parts {
             appender: storage.appender(),
-            answers: storage.answers(),
+            answers: storage.answers().await.expect("the engine is open"),
             directory: Arc::new(ArcSwap::from_pointee(directory(&keys))),
             keys,
             world: Arc::new(Clock(AtomicU64::new(1))),
@@ -125,13 +125,18 @@ impl House {
     /// A judge that says the same of everything.
     pub fn judge(&self, verdict: &Verdict) {
         for partition in 0..self.storage.partitions(Topic::Raw) {
-            let (mut reader, answers, verdict) = (self.storage.reader(Topic::Raw, partition, 0), self.storage.answers(), verdict.clone());
+            let (mut reader, storage, verdict) = (self.storage.reader(Topic::Raw, partition, 0), self.storage.clone(), verdict.clone());
             tokio::spawn(async move {
                 while let Ok(records) = reader.next(100, 1 << 20).await {
-                    answers.give(records.iter().map(|record| {
+                    let mut step = Step::named("judge");
+                    step.answers.extend(records.iter().filter_map(|record| {
                         let raw: schemas::raw::Raw<'_> = serde_json::from_slice(&record.value).expect("raw is readable");
-                        Answer { raw_id: raw.id, verdict: verdict.clone() }
+                        let answer = Answer { raw_id: raw.id, raw_partition: partition, verdict: verdict.clone() };
+                        Some(storage::Reply { to: raw.reply_to?, answer })
                     }));
+                    if storage.commit(step).await.is_err() {
+                        break; // the house closed
+                    }
                 }
             });
         }

@@ -1,5 +1,7 @@
 //! What will become true together in the partition's next step: outcomes, rows to try again, settled intents, consumed offsets.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use schemas::{
     delivery::{Attempt, Delivery, Outcome, Reason},
@@ -24,6 +26,9 @@ pub struct Books {
     metrics: Metrics,
     offsets: Offsets,
     note: Note,
+    /// Attempts begun and not settled, and the number of the next.
+    open: BTreeSet<u64>,
+    next_attempt: u64,
     /// The number of the open step.
     seq: u64,
     step: Step,
@@ -46,6 +51,9 @@ pub struct Note {
     pub touched: u64,
     /// Rows in `waiting`.
     pub waiting: u64,
+    /// Every attempt below this number is settled and told.
+    #[serde(default)]
+    pub settled: u64,
 }
 
 /// A step on its way, and what follows when it is true.
@@ -64,6 +72,8 @@ impl Books {
             metrics,
             offsets: Offsets::new(next_offset),
             note,
+            open: BTreeSet::new(),
+            next_attempt: note.settled,
             seq: 1,
             step: Step::default(),
             released: Vec::new(),
@@ -97,6 +107,21 @@ impl Books {
         self.note.touched
     }
 
+    /// An attempt is about to be made, or was left open by a former owner.
+    pub fn begin(&mut self, attempt: u64) {
+        self.open.insert(attempt);
+        self.next_attempt = self.next_attempt.max(attempt + 1);
+    }
+
+    /// An outcome that a former owner wrote and did not live to tell.
+    pub fn tell(&mut self, delivery: Delivery, now: Time) {
+        let key = self.key_of(&delivery.pixel_id);
+        let value = serde_json::to_vec(&delivery).expect("plain values, and a vector takes every byte");
+        self.step.records.push(Record { topic: Topic::Deliveries, key, value: value.into(), time: now });
+        self.step.rows.push(Row::Delivery(Box::new(delivery)));
+        self.is_changed = true;
+    }
+
     /// A delivery got its one outcome.
     pub fn end(&mut self, mut item: Item, attempt: Option<Attempt>, outcome: Outcome, reason: Option<Reason>, now: Time) {
         let mut delivery = {
@@ -113,10 +138,7 @@ impl Books {
         if outcome == Outcome::Delivered {
             self.metrics.end_to_end.observe(now.since(delivery.received_at) as f64 / SECOND_US as f64);
         }
-        let key = self.key_of(&delivery.pixel_id);
-        let value = serde_json::to_vec(&delivery).expect("plain values, and a vector takes every byte");
-        self.step.records.push(Record { topic: Topic::Deliveries, key, value: value.into(), time: now });
-        self.step.rows.push(Row::Delivery(delivery));
+        self.tell(*delivery, now);
         self.consume(&mut item);
         if let Some(waits) = item.waits {
             self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
@@ -200,6 +222,7 @@ impl Books {
     pub fn settle(&mut self, attempt: u64, at: Time, pixel_id: PixelId) {
         let intent = Intent { partition: self.partition, attempt, at, pixel_id, settled: true, items: Vec::new() };
         self.step.rows.push(Row::Intent(intent));
+        self.open.remove(&attempt);
         self.is_changed = true;
     }
 
@@ -234,7 +257,8 @@ impl Books {
     pub fn close(&mut self, name: &'static str) -> Closed {
         let mut step = std::mem::take(&mut self.step);
         step.name = name;
-        let metadata = serde_json::to_string(&self.note).expect("two numbers");
+        self.note.settled = self.open.first().copied().unwrap_or(self.next_attempt);
+        let metadata = serde_json::to_string(&self.note).expect("three numbers");
         step.consumed.push(Consumed {
             group: Group::Capi,
             partition: self.partition,

@@ -13,7 +13,7 @@ use schemas::{
     time::{SECOND_US, Time},
     topic::Topic,
 };
-use storage::{CommitError, Deliveries, Step, Stored};
+use storage::{CommitError, Deliveries, Lease, Step, Stored};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +43,24 @@ const ASK_DIRECTORY_US: i64 = SECOND_US;
 /// How often pixels that only `waiting` knows are looked for.
 const CENSUS_US: i64 = 3_600 * SECOND_US;
 
-/// Delivers one partition until told to stop.
-pub async fn run(room: Arc<Room>, number: u32, stop: CancellationToken) -> Result<(), Error> {
+/// Delivers one partition until told to stop, or until the partition is asked back.
+pub async fn run(room: Arc<Room>, lease: Lease, stop: CancellationToken) -> Result<(), Error> {
+    let number = lease.partition();
+    let delivered = tokio::select! {
+        delivered = deliver(room, &lease, stop) => delivered,
+        () = lease.lost() => Err(CommitError::Fenced.into()),
+    };
+    match delivered {
+        Err(Error::Commit(CommitError::Fenced)) => {
+            tracing::warn!(partition = number, "the dispatch partition is another process's now; what was in flight is told by it");
+            Ok(())
+        }
+        delivered => delivered,
+    }
+}
+
+async fn deliver(room: Arc<Room>, lease: &Lease, stop: CancellationToken) -> Result<(), Error> {
+    let number = lease.partition();
     let mut partition = Partition::start(room, number).await?;
     let from = partition.from;
     let mut reader = partition.room.storage.reader(Topic::Dispatch, number, from);
@@ -54,6 +70,7 @@ pub async fn run(room: Arc<Room>, number: u32, stop: CancellationToken) -> Resul
         let wake = partition.wake();
         tokio::select! {
             () = stop.cancelled() => break,
+            () = lease.asked_back() => break,
             event = next(&mut partition.jobs) => partition.happened(event?)?,
             read = reader.next(READ_RECORDS, READ_BYTES), if may_read => partition.read.extend(read?),
             () = tokio::time::sleep(wake) => {}
@@ -132,9 +149,8 @@ async fn next(jobs: &mut JoinSet<Event>) -> Result<Event, Error> {
 
 impl Partition {
     async fn start(room: Arc<Room>, number: u32) -> Result<Self, Error> {
-        let (books, from) = recover::recover(&room, number).await?;
+        let (books, from, next_attempt) = recover::recover(&room, number).await?;
         let deliveries = room.storage.deliveries();
-        let next_attempt = deliveries.next_attempt(number).await?;
         let mut partition = Self {
             label: number.to_string(),
             deliveries,

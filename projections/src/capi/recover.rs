@@ -7,6 +7,7 @@ use schemas::{
     row::{Intent, IntentItem},
     topic::{Group, Topic},
 };
+use storage::Known;
 
 use super::{
     Error, Room,
@@ -15,8 +16,11 @@ use super::{
     schedule,
 };
 
-/// Tells the attempts that a former process left open, one step each. Answers the partition's books and where reading begins.
-pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64), Error> {
+/// Makes this process the partition's owner and tells the attempts that a former one left open, one step each. Answers the partition's
+/// books, where reading begins, and the number of the next attempt.
+pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64, u64), Error> {
+    let deliveries = room.storage.deliveries();
+    let taken = deliveries.take_over(partition).await?;
     let committed = room.storage.committed(Group::Capi, partition).await?;
     let note = match committed.metadata.as_deref().and_then(|note| serde_json::from_str(note).ok()) {
         Some(note) => note,
@@ -24,15 +28,20 @@ pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64), Error>
         // Somebody else committed this offset: everything in the log may have been touched.
         None => Note { touched: room.storage.bounds(Topic::Dispatch, partition).await?.1, ..Note::default() },
     };
+    let note = Note { touched: note.touched.max(taken.touched_below), ..note };
     let mut books = Books::new(partition, committed.next_offset, note, room.metrics.clone());
-    for intent in room.storage.deliveries().open_intents(partition).await? {
+    let open = deliveries.open_intents(partition, note.settled, taken.next_attempt).await?;
+    for intent in &open {
+        books.begin(intent.attempt);
+    }
+    for intent in open {
         let (attempt, pixel, events) = (intent.attempt, intent.pixel_id.clone(), intent.items.len());
         tracing::warn!(partition, attempt, %pixel, events, "an attempt has no outcome; it was ambiguous, and its dispatches wait again");
         room.metrics.ambiguous.inc();
         tell(room, &mut books, intent).await?;
         room.storage.commit(books.close("recover").step).await?;
     }
-    Ok((books, committed.next_offset))
+    Ok((books, committed.next_offset, taken.next_attempt))
 }
 
 async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Error> {
@@ -43,8 +52,18 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
         Reason { code: "ambiguous".to_owned(), message: "we stopped before Meta's answer was written; it is sent again".to_owned() };
     for item in &intent.items {
         match find(room, intent.partition, &intent.pixel_id, item).await? {
-            Found::Waits(item) => books.wait(*item, Some(attempt.clone()), now, Some(reason.clone())),
-            Found::HasOutcome => {}
+            Found::Waits(item) => {
+                // What came of it may be noted already: then only the rest of that step is missing.
+                let noted =
+                    item.delivery.as_ref().filter(|delivery| delivery.attempt_log.iter().any(|noted| noted.number == intent.attempt));
+                let (attempt, reason) = match noted {
+                    Some(delivery) => (None, delivery.reason.clone()),
+                    None => (Some(attempt.clone()), Some(reason.clone())),
+                };
+                books.wait(*item, attempt, now, reason);
+            }
+            Found::HasOutcome(known) if !known.is_told => books.tell(known.delivery, now),
+            Found::HasOutcome(_) => {}
             Found::Nowhere => {
                 tracing::error!(
                     partition = intent.partition,
@@ -61,17 +80,18 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
 
 enum Found {
     Waits(Box<Item>),
-    HasOutcome,
+    HasOutcome(Box<Known>),
     Nowhere,
 }
 
 /// What was sent: the very dispatch at that offset, or what waits in its place if the log has let it go.
 async fn find(room: &Room, partition: u32, pixel: &PixelId, item: &IntentItem) -> Result<Found, Error> {
     let deliveries = room.storage.deliveries();
-    let delivery = deliveries.delivery(pixel, &item.dedup_key).await?;
-    if delivery.as_ref().is_some_and(|delivery| delivery.outcome.is_some()) {
-        return Ok(Found::HasOutcome);
+    let known = deliveries.delivery(pixel, &item.dedup_key).await?;
+    if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
+        return Ok(Found::HasOutcome(Box::new(known.clone())));
     }
+    let delivery = known.map(|known| known.delivery);
     let row = match &delivery {
         Some(delivery) => deliveries.waiting(pixel, schedule::deadline_hour(delivery.occurred_at), &item.dedup_key).await?,
         None => None,

@@ -18,13 +18,12 @@ use super::{
     log::Slot,
     merge::Overlay,
     offsets,
-    pause::Pause,
     queue::{Job, Taken},
     retention::{self, Hours},
     space::Watch,
     store::{Put, Store, words},
 };
-use crate::{Config, log::ReadError, step::Consumed};
+use crate::{Config, log::ReadError, pause::Pause, step::Consumed};
 
 /// Bytes of jobs in one batch: what memory one batch may take, and how long a small append may wait behind others (about 20 ms of
 /// writing). A single larger job still goes in whole.

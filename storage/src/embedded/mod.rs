@@ -8,12 +8,12 @@
 
 mod block;
 mod commit;
+mod cursor;
 mod expiry;
 mod log;
 mod merge;
 mod offsets;
 mod open;
-mod pause;
 mod queue;
 mod reads;
 mod retention;
@@ -29,6 +29,8 @@ use std::{
 };
 
 use schemas::{envelope::Position, row::Row, topic::Topic};
+
+pub(crate) use cursor::Cursor;
 
 use self::{
     commit::{APPEND, Committer},
@@ -109,7 +111,14 @@ impl Embedded {
         })
     }
 
-    pub(crate) async fn commit(&self, step: Step) -> Result<Vec<Position>, CommitError> {
+    pub(crate) async fn commit(&self, mut step: Step) -> Result<Vec<Position>, CommitError> {
+        let answers = std::mem::take(&mut step.answers);
+        let positions = self.make_true(step).await?;
+        self.answers.give(answers.into_iter().map(|reply| reply.answer));
+        Ok(positions)
+    }
+
+    async fn make_true(&self, step: Step) -> Result<Vec<Position>, CommitError> {
         let lost = |why| match why {
             NotQueued::Closed => CommitError::Closed,
             NotQueued::Failed(why) => CommitError::Lost(why),

@@ -16,7 +16,7 @@ use schemas::{
 
 use super::{Embedded, row, tables::Table};
 use crate::{
-    ledger::Page,
+    ledger::{Known, Page, TakenOver},
     log::{Committed, ReadError, Stored},
 };
 
@@ -92,7 +92,12 @@ impl Embedded {
         tokio::task::spawn_blocking(move || row::filter_snapshot::of(&store, partition)).await.map_err(|_| ReadError::Closed)?
     }
 
-    pub(crate) async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
+    /// A step is one with its rows: whatever stands here was told.
+    pub(crate) async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Known>, ReadError> {
+        Ok(self.look_at_delivery(pixel, dedup_key).await?.map(|delivery| Known { delivery, is_told: true }))
+    }
+
+    pub(crate) async fn look_at_delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
         row::delivery::get(&*self.store()?, pixel, dedup_key)
     }
 
@@ -105,17 +110,15 @@ impl Embedded {
         row::waiting::due(&*self.store()?, partition, pixel, now, limit)
     }
 
-    pub(crate) async fn next_due(&self, partition: u32) -> Result<Option<Time>, ReadError> {
-        row::waiting::next_due(&*self.store()?, partition)
-    }
-
-    pub(crate) async fn open_intents(&self, partition: u32) -> Result<Vec<Intent>, ReadError> {
+    /// All of them stand in a table of their own, so nothing need be skipped.
+    pub(crate) async fn open_intents(&self, partition: u32, _from: u64, _below: u64) -> Result<Vec<Intent>, ReadError> {
         row::intent::open(&*self.store()?, partition)
     }
 
-    pub(crate) async fn next_attempt(&self, partition: u32) -> Result<u64, ReadError> {
+    pub(crate) async fn take_over(&self, partition: u32) -> Result<TakenOver, ReadError> {
         let value = self.store()?.get(Table::OpenIntents, &row::intent::highest_key(partition))?;
-        Ok(value.map(|value| row::intent::highest(&value)).transpose()?.map_or(0, |highest| highest + 1))
+        let next_attempt = value.map(|value| row::intent::highest(&value)).transpose()?.map_or(0, |highest| highest + 1);
+        Ok(TakenOver { next_attempt, touched_below: 0 })
     }
 
     pub(crate) async fn purchases(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Purchase>, ReadError> {

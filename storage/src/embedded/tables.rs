@@ -101,7 +101,7 @@ impl Table {
     /// copied out of them to win back the rest.
     pub(super) fn log(topic: Topic) -> Self {
         match topic {
-            Topic::Raw | Topic::Events | Topic::Deliveries | Topic::Commands => Self::LogMonth,
+            Topic::Raw | Topic::Events | Topic::Deliveries | Topic::Verdicts | Topic::Commands => Self::LogMonth,
             Topic::Dispatch => Self::LogDispatch,
             Topic::Purchases | Topic::Leads | Topic::Directory | Topic::Audit | Topic::Dead => Self::LogKept,
         }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each suite uses its part
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytes::Bytes;
 use schemas::{
     delivery::{Delivery, Outcome},
@@ -14,20 +16,70 @@ use schemas::{
     time::Time,
     topic::Topic,
 };
-use storage::{Append, Config, Storage, Stored};
+use storage::{Append, ClusterConfig, Config, CqlConfig, KafkaConfig, Storage, Stored};
 use uuid::Uuid;
 
 /// An engine whose memory can be lost.
 pub trait Engine {
-    /// A fresh store.
-    fn new() -> Self;
     /// Opens it.
-    fn open(&self) -> Storage;
+    async fn open(&self) -> Storage;
     /// Closes it and opens it again.
     async fn reopen(&self, storage: Storage) -> Storage {
         storage.close().await;
         drop(storage);
-        self.open()
+        self.open().await
+    }
+}
+
+/// Topics and tables of its own on real servers.
+pub struct Cluster {
+    config: ClusterConfig,
+}
+
+impl Cluster {
+    /// Fresh topics and tables; or why there are none.
+    pub async fn new() -> Result<Self, String> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let server = |name: &str| std::env::var(name).map_err(|_| format!("{name} does not name a server"));
+        let (kafka, cql) = (server("RAPIDMETRICS_TEST_KAFKA")?, server("RAPIDMETRICS_TEST_CQL")?);
+        let name = format!("s{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let config = ClusterConfig {
+            kafka: KafkaConfig {
+                brokers: vec![kafka],
+                prefix: format!("{name}."),
+                replication: 1,
+                min_insync_replicas: 1,
+                properties: vec![],
+                session_timeout_ms: 6_000,
+                delivery_timeout_ms: 4_000,
+                transaction_timeout_ms: 10_000,
+                step_bytes_max: 8 << 20,
+                fetch_bytes_max: 8 << 20,
+            },
+            cql: CqlConfig {
+                nodes: vec![cql],
+                keyspace: name,
+                datacenter: String::new(),
+                replication_factor: 1,
+                username: String::new(),
+                password: String::new(),
+                tls: false,
+                tls_ca_file: None,
+                request_timeout_ms: 10_000,
+                in_flight_max: 128,
+            },
+            partitions: 4,
+            instance: "test".to_owned(),
+            pause_at: None,
+        };
+        Storage::migrate(&config).await.expect("topics and tables are made");
+        Ok(Self { config })
+    }
+}
+
+impl Engine for Cluster {
+    async fn open(&self) -> Storage {
+        Storage::open_cluster(self.config.clone(), Uuid::now_v7()).await.expect("the store opens")
     }
 }
 
@@ -37,16 +89,17 @@ pub struct Embedded {
 }
 
 impl Engine for Embedded {
-    fn new() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
-    }
-
-    fn open(&self) -> Storage {
+    async fn open(&self) -> Storage {
         Storage::open_embedded(&self.config()).expect("the store opens")
     }
 }
 
 impl Embedded {
+    /// A fresh store.
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+    }
+
     /// Its settings.
     pub fn config(&self) -> Config {
         Config {

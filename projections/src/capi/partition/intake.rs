@@ -12,7 +12,7 @@ use schemas::{
     topic::Topic,
 };
 use serde::Deserialize;
-use storage::{Record, Stored};
+use storage::{Known, Record, Stored};
 use uuid::Uuid;
 
 use super::{OPEN_ROWS_MAX, Partition};
@@ -128,12 +128,34 @@ impl Partition {
         if dispatch.revision > 1 {
             return self.place_revision(offset, dispatch).await;
         }
-        // A row there means: it has its outcome, or it waits. Above the mark nothing was ever written.
-        if offset < self.touched_before && self.deliveries.delivery(&dispatch.pixel_id, &dispatch.dedup_key).await?.is_some() {
-            self.books.done(offset);
-            return Ok(());
+        let mut item = Item::fresh(offset, dispatch, self.now(), &self.room.pending);
+        // Above the mark nothing was ever written. Below it a row that was told means: it has its outcome, or it waits.
+        let known = match offset < self.touched_before {
+            true => self.deliveries.delivery(&item.dispatch.pixel_id, &item.dispatch.dedup_key).await?,
+            false => None,
+        };
+        match known {
+            Some(known) if known.is_told => {
+                self.books.done(offset);
+                return Ok(());
+            }
+            // The rest of a step whose owner died before it was true: its rows may be there in part.
+            Some(known) if known.delivery.outcome.is_some() => {
+                self.books.tell(known.delivery, self.now());
+                self.books.done(offset);
+                return Ok(());
+            }
+            Some(known) => {
+                let deadline_hour = schedule::deadline_hour(known.delivery.occurred_at);
+                if self.deliveries.waiting(&item.dispatch.pixel_id, deadline_hour, &item.dispatch.dedup_key).await?.is_some() {
+                    self.books.done(offset);
+                    return Ok(());
+                }
+                item.delivery = Some(Box::new(known.delivery));
+            }
+            None => {}
         }
-        self.admit(Item::fresh(offset, dispatch, self.now(), &self.room.pending));
+        self.admit(item);
         Ok(())
     }
 
@@ -217,16 +239,22 @@ impl Partition {
                 self.admit(Item::fresh(offset, dispatch, now, &self.room.pending));
                 return Ok(());
             }
-            Some(delivery) if delivery.revision.max(delivery.noted_revision.unwrap_or(0)) >= dispatch.revision => {
-                self.books.done(offset);
-                return Ok(());
-            }
-            Some(delivery) if delivery.outcome.is_some() || delivery.attempts > 0 => {
+            Some(Known { delivery, is_told: false }) if delivery.outcome.is_some() => {
+                self.books.tell(delivery.clone(), now);
                 self.lanes.entry(pixel).or_default().busy.insert(key);
                 self.books.note_revision(delivery, dispatch.revision, offset);
                 return Ok(());
             }
-            Some(delivery) => {
+            Some(Known { delivery, .. }) if delivery.revision.max(delivery.noted_revision.unwrap_or(0)) >= dispatch.revision => {
+                self.books.done(offset);
+                return Ok(());
+            }
+            Some(Known { delivery, .. }) if delivery.outcome.is_some() || delivery.attempts > 0 => {
+                self.lanes.entry(pixel).or_default().busy.insert(key);
+                self.books.note_revision(delivery, dispatch.revision, offset);
+                return Ok(());
+            }
+            Some(Known { delivery, .. }) => {
                 let deadline_hour = schedule::deadline_hour(delivery.occurred_at);
                 let row: Option<Waiting> = self.deliveries.waiting(&pixel, deadline_hour, &key).await?;
                 let mut item = Item::fresh(offset, dispatch, now, &self.room.pending);

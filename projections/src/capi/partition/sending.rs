@@ -35,6 +35,7 @@ impl Partition {
         lane.fly(batch);
         let attempt = self.next_attempt;
         self.next_attempt += 1;
+        self.books.begin(attempt);
         self.intent_rows.push(self.intent(attempt, now, pixel, items));
         self.intents.push(Launch { pixel: pixel.clone(), attempt, at: now, access });
         true

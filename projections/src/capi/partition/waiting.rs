@@ -48,12 +48,16 @@ impl Partition {
                 self.agenda.note(pixel, at);
                 continue;
             }
-            let delivery = self.deliveries.delivery(pixel, &row.dispatch.dedup_key).await?;
-            if delivery.as_ref().is_some_and(|delivery| delivery.outcome.is_some()) {
+            let known = self.deliveries.delivery(pixel, &row.dispatch.dedup_key).await?;
+            if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
+                if !known.is_told {
+                    self.books.tell(known.delivery.clone(), now);
+                }
                 self.books.drop_row(&row);
                 continue;
             }
+            let delivery = known.map(|known| known.delivery);
             let item = Item::waited(row, delivery, now, &self.room.pending);
             match schedule::standing(&item.dispatch, item.delivery.as_deref(), now, resend_us) {
                 Standing::End(outcome, reason) => {

@@ -113,11 +113,6 @@ fn sortable(number: i64) -> [u8; 8] {
     (number as u64 ^ (1 << 63)).to_be_bytes()
 }
 
-/// The way back from [`sortable`].
-fn unsorted(bytes: [u8; 8]) -> i64 {
-    (u64::from_be_bytes(bytes) ^ (1 << 63)) as i64
-}
-
 /// The moment from which an aging row is counted.
 fn aging(at: Option<Time>) -> i64 {
     at.map_or(FOR_EVER, Time::micros)
@@ -128,10 +123,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sortable_numbers_sort_and_come_back() {
-        let numbers = [i64::MIN, -1, 0, 1, i64::MAX];
-        assert!(numbers.map(sortable).is_sorted());
-        assert_eq!(numbers.map(|number| unsorted(sortable(number))), numbers);
+    fn sortable_numbers_sort() {
+        assert!([i64::MIN, -1, 0, 1, i64::MAX].map(sortable).is_sorted());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use schemas::{
     time::{SECOND_US, Time},
 };
 
-use super::{body, damaged, head, joined, sortable, unsorted};
+use super::{body, damaged, head, joined, sortable};
 use crate::{
     embedded::{
         store::{Put, Store},
@@ -83,14 +83,6 @@ pub(in crate::embedded) fn due(
     keys.sort_unstable();
     keys.truncate(limit);
     keys.iter().filter_map(|(_, _, key)| store.get(Table::Waiting, key).transpose()).map(|value| decode(&value?)).collect()
-}
-
-/// When the next row of a partition is due.
-pub(in crate::embedded) fn next_due(store: &Store, partition: u32) -> Result<Option<Time>, ReadError> {
-    let begin = begin(partition, None);
-    let Some(mark) = store.prefix(Table::WaitingDue, &begin).next_key()? else { return Ok(None) };
-    let due = mark.get(begin.len()..begin.len() + 8).and_then(|due| due.try_into().ok()).ok_or_else(|| damaged(NAME))?;
-    Ok(Some(Time::from_micros(unsorted(due))))
 }
 
 fn begin(partition: u32, pixel: Option<&PixelId>) -> Vec<u8> {

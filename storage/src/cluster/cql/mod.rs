@@ -1,0 +1,130 @@
+//! The ledger's tables on a CQL server: ScyllaDB, or any server of the same dialect. Key, writer and retention of each table stand in its
+//! file in `schemas/cql`.
+//!
+//! Every write but an owner's is an idempotent upsert whose stamp is handed in or follows from the log: the same row written again
+//! changes nothing, and an older word loses. So writes need no conditions and may be tried as often as one likes.
+
+mod config;
+mod connect;
+mod metrics;
+mod migrate;
+mod owners;
+mod reads;
+mod snapshots;
+mod statements;
+mod waiting;
+mod write;
+
+use std::{sync::Arc, time::Instant};
+
+use scylla::{
+    client::session::Session,
+    response::{PagingState, PagingStateResponse, query_result::QueryResult},
+    serialize::row::SerializeRow,
+};
+use tokio::sync::Semaphore;
+
+use self::statements::{Asked, Statements};
+
+pub use config::CqlConfig;
+pub(crate) use metrics::Metrics;
+pub(crate) use reads::TopicMade;
+pub(crate) use write::Stamped;
+
+/// The tables. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ledger(Arc<Inner>);
+
+struct Inner {
+    session: Session,
+    statements: Statements,
+    /// Statements on their way at once.
+    room: Semaphore,
+    in_flight_max: usize,
+    metrics: Metrics,
+}
+
+/// Why the ledger did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    /// Try again: the server is away, slow, or short of replicas.
+    #[error("{0}")]
+    Transient(String),
+    /// What is stored cannot be read.
+    #[error("a row of the table {0} is damaged: {1}")]
+    Damaged(&'static str, String),
+}
+
+impl Ledger {
+    /// Connects, and refuses a keyspace that is not as [`Ledger::migrate`] made it.
+    pub(crate) async fn open(config: &CqlConfig) -> Result<Self, String> {
+        let session = connect::connect(config, true).await?;
+        migrate::check(&session, config).await?;
+        let metrics = Metrics::new();
+        let statements = Statements::prepare(&session, config, &metrics).await?;
+        let in_flight_max = config.in_flight_max.max(1);
+        let room = Semaphore::new(in_flight_max);
+        Ok(Self(Arc::new(Inner { session, statements, room, in_flight_max, metrics })))
+    }
+
+    /// Makes the keyspace and the tables that are not there. Answers their names.
+    pub(crate) async fn migrate(config: &CqlConfig) -> Result<Vec<String>, String> {
+        let session = connect::connect(config, false).await?;
+        migrate::migrate(&session, config).await
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    fn statements(&self) -> &Statements {
+        &self.0.statements
+    }
+
+    /// One statement, in its turn.
+    async fn run(&self, asked: &Asked, values: impl SerializeRow) -> Result<QueryResult, LedgerError> {
+        self.in_turn(asked, self.0.session.execute_unpaged(&asked.statement, values)).await
+    }
+
+    /// One page of a statement's answer, in its turn.
+    async fn run_page(
+        &self,
+        asked: &Asked,
+        values: impl SerializeRow,
+        state: PagingState,
+    ) -> Result<(QueryResult, PagingStateResponse), LedgerError> {
+        self.in_turn(asked, self.0.session.execute_single_page(&asked.statement, values, state)).await
+    }
+
+    async fn in_turn<T, E: std::fmt::Display>(
+        &self,
+        asked: &Asked,
+        statement: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, LedgerError> {
+        let _turn = self.0.room.acquire().await.map_err(|_| LedgerError::Transient("the session is closing".to_owned()))?;
+        let began = Instant::now();
+        self.0.metrics.in_flight.inc();
+        let answer = statement.await;
+        self.0.metrics.in_flight.dec();
+        asked.seconds.observe(began.elapsed().as_secs_f64());
+        answer.map_err(|error| {
+            self.0.metrics.errors.with_label_values(&[asked.name]).inc();
+            LedgerError::Transient(format!("{}: {error}", asked.name))
+        })
+    }
+}
+
+/// A cell's JSON as its type.
+fn from_json<T: serde::de::DeserializeOwned>(table: &'static str, text: &str) -> Result<T, LedgerError> {
+    serde_json::from_str(text).map_err(|error| LedgerError::Damaged(table, error.to_string()))
+}
+
+/// A value as a cell's JSON.
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default() // the words of schemas are JSON: string keys and finite numbers
+}
+
+/// Rows of a shape that the statement does not have: the table was changed by somebody else.
+fn shape(table: &'static str, error: &impl std::fmt::Display) -> LedgerError {
+    LedgerError::Damaged(table, error.to_string())
+}

@@ -1,0 +1,299 @@
+//! Rows become upserts. Each says by itself which word is the newest: stamps follow from the log's positions, from the moment something
+//! was told, or, for the sink's rows, from the owner's count that is handed in.
+
+use std::hash::Hasher as _;
+
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use schemas::{
+    delivery::Delivery,
+    envelope::Position,
+    fact::LegName,
+    id::{FunnelId, VisitorId},
+    order::OrderId,
+    person::Digest,
+    row::{Cell, Intent, Leg, PersonKey, PersonRow, Row, Seen, Visitor, Waiting},
+    time::{DAY_US, SECOND_US, Time},
+};
+use scylla::value::MaybeUnset;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, json, owners, statements::Asked};
+
+/// Days a row of an event key is kept: two more than the thirty within which it is a repeat, so that the row outlives the question.
+const EVENT_ROW_DAYS: i64 = 32;
+/// Days a delivery is kept after its outcome.
+const DELIVERY_DAYS: i64 = 90;
+/// How long a waiting row outlives its deadline: whole hours then fall away together.
+const WAITING_AFTER_DEADLINE_S: i64 = 3 * 86_400;
+/// A row that is past its time on arrival is still kept so long, so that whoever writes it can read it.
+const KEPT_AT_LEAST_S: i64 = 3_600;
+/// Buckets of one funnel's day.
+const BUCKETS: u64 = 16;
+
+/// A row and, if it is one of the sink's, the stamp that tells its age; the others say it themselves.
+pub(crate) struct Stamped {
+    pub(crate) row: Row,
+    pub(crate) stamp: i64,
+}
+
+impl Ledger {
+    /// Writes all rows; on `Ok` all of them are durable.
+    pub(crate) async fn write(&self, rows: &[Stamped], now: Time) -> Result<(), LedgerError> {
+        // In boxes: the futures of rows are large, and many of them wait at once.
+        let writes: Vec<BoxFuture<'_, _>> = rows.iter().map(|row| self.write_one(&row.row, row.stamp, now).boxed()).collect();
+        stream::iter(writes).buffer_unordered(self.0.in_flight_max).try_collect::<()>().await
+    }
+
+    /// Both legs of a key that comes from another store, under the partition in which this log looks for it.
+    pub(crate) async fn write_moved(&self, key: &str, seen: &Seen, raw_partition: u32) -> Result<(), LedgerError> {
+        for leg in [LegName::Browser, LegName::Server] {
+            if let Some(cell) = seen.leg(leg) {
+                self.put_seen(key, leg, cell, raw_partition).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
+        let to = self.statements();
+        match row {
+            Row::Seen { key, leg, cell } => self.put_seen(key, *leg, cell, cell.position.partition).await,
+            Row::Purchase(purchase) => {
+                let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, purchase.received_at, purchase);
+                self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision).await
+            }
+            Row::Lead(lead) => {
+                let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, lead.received_at, lead);
+                self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision).await
+            }
+            Row::Visitor(visitor) => self.put_visitor(visitor).await,
+            Row::Person(person) => self.put_person(person).await,
+            Row::PersonKey(key) => self.put_person_key(key).await,
+            Row::FilterSnapshot(snapshot) => self.put_snapshot(snapshot).await,
+            Row::Intent(intent) => self.put_intent(intent, owners::epoch(stamp)).await,
+            Row::Delivery(delivery) => self.put_delivery(delivery, stamp).await,
+            Row::Waiting(waiting) => self.put_waiting(waiting, stamp, now).await,
+            Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
+                self.run(&to.drop_waiting, (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str())).await.map(drop)
+            }
+        }
+    }
+
+    async fn put_seen(&self, key: &str, leg: LegName, cell: &Leg, raw_partition: u32) -> Result<(), LedgerError> {
+        let to = match leg {
+            LegName::Browser => &self.statements().put_seen_browser,
+            LegName::Server => &self.statements().put_seen_server,
+        };
+        let ttl_s = if is_order(key) { 0 } else { (EVENT_ROW_DAYS * DAY_US / SECOND_US) as i32 };
+        self.run(to, (funnel_of(key), key, raw_partition as i32, json(cell), cell.position.stamp(), ttl_s)).await.map(drop)
+    }
+
+    async fn put_fact(&self, to: [&Asked; 2], fact: Fact, position: Position, revision: u32) -> Result<(), LedgerError> {
+        let stamp = position.stamp() * 8 + i64::from(revision.min(7));
+        let Fact { funnel, key, day, json } = fact;
+        let bucket = bucket(&key);
+        let row = self.run(to[0], (funnel.as_str(), key.as_str(), json.as_str(), stamp));
+        let by_day = self.run(to[1], (funnel.as_str(), day, bucket, key.as_str(), json.as_str(), stamp));
+        tokio::try_join!(row, by_day).map(drop)
+    }
+
+    async fn put_visitor(&self, visitor: &Visitor) -> Result<(), LedgerError> {
+        let cells = [cell(visitor.person.as_ref()), cell(visitor.context.as_ref()), cell(visitor.consent.as_ref())];
+        for at in moments(&cells) {
+            let [person, context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
+            let key = (visitor.funnel_id.as_str(), visitor.visitor_id.as_str());
+            self.run(&self.statements().put_visitor, (at, person, context, consent, key.0, key.1)).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_person(&self, person: &PersonRow) -> Result<(), LedgerError> {
+        let cells = [cell(person.context.as_ref()), cell(person.consent.as_ref())];
+        for at in moments(&cells) {
+            let [context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
+            let email = person.email.to_string();
+            self.run(&self.statements().put_person, (at, context, consent, person.funnel_id.as_str(), email)).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_person_key(&self, key: &PersonKey) -> Result<(), LedgerError> {
+        let values = (key.funnel_id.as_str(), key.email.to_string(), key.key_id, json(&key.key), made_at_us(key.key_id));
+        self.run(&self.statements().put_person_key, values).await.map(drop)
+    }
+
+    pub(super) async fn put_intent(&self, intent: &Intent, epoch: i64) -> Result<(), LedgerError> {
+        let stamp = owners::intent_stamp(epoch, intent.attempt, intent.settled);
+        let (partition, attempt) = (intent.partition as i32, intent.attempt as i64);
+        let values = (partition, owners::bucket(intent.attempt), attempt, intent.settled, json(intent), stamp);
+        self.run(&self.statements().put_intent, values).await.map(drop)
+    }
+
+    async fn put_delivery(&self, delivery: &Delivery, stamp: i64) -> Result<(), LedgerError> {
+        let ttl_s = if delivery.outcome.is_some() { (DELIVERY_DAYS * DAY_US / SECOND_US) as i32 } else { 0 };
+        let values = (delivery.pixel_id.as_str(), delivery.dedup_key.as_str(), json(delivery), stamp, ttl_s);
+        self.run(&self.statements().put_delivery, values).await.map(drop)
+    }
+
+    async fn put_waiting(&self, waiting: &Waiting, stamp: i64, now: Time) -> Result<(), LedgerError> {
+        let (pixel, hour) = (waiting.dispatch.pixel_id.as_str(), waiting.deadline_hour);
+        let ttl_s = waiting_ttl_s(hour, now);
+        let values = (pixel, hour, waiting.dispatch.dedup_key.as_str(), waiting.due_at.micros(), json(waiting), stamp, ttl_s);
+        let row = self.run(&self.statements().put_waiting, values);
+        let mark = self.run(&self.statements().put_hour, (waiting.partition as i32, pixel, hour, stamp, ttl_s));
+        tokio::try_join!(row, mark).map(drop)
+    }
+}
+
+/// A purchase or lead on its way to its two tables.
+struct Fact {
+    funnel: FunnelId,
+    key: String,
+    day: String,
+    json: String,
+}
+
+impl Fact {
+    fn new(funnel: &FunnelId, order: Option<&OrderId>, event_id: &str, received_at: Time, fact: &impl Serialize) -> Self {
+        let key = fact_key(order.map(OrderId::as_str), event_id);
+        let day = received_at.to_string().chars().take(10).collect(); // RFC 3339 begins with the UTC day
+        Self { funnel: funnel.clone(), key, day, json: json(fact) }
+    }
+}
+
+/// The key of a purchase or lead within its funnel: an order goes before an event of the same name.
+pub(super) fn fact_key(order: Option<&str>, event_id: &str) -> String {
+    match order {
+        Some(order) => format!("o|{order}"),
+        None => format!("e|{event_id}"),
+    }
+}
+
+fn bucket(fact_key: &str) -> i32 {
+    let mut hasher = fnv();
+    hasher.write(fact_key.as_bytes());
+    (hasher.finish() % BUCKETS) as i32
+}
+
+/// FNV-1a: rows are found by it for ever, so it must not follow the standard library's taste.
+fn fnv() -> Fnv {
+    Fnv(0xcbf2_9ce4_8422_2325)
+}
+
+struct Fnv(u64);
+
+impl std::hash::Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// The funnel with which a dedup key begins: a funnel's id has no `|`.
+pub(super) fn funnel_of(key: &str) -> &str {
+    key.split_once('|').map_or(key, |(funnel, _)| funnel)
+}
+
+fn is_order(key: &str) -> bool {
+    matches!(key.split('|').nth(1), Some("purchase" | "lead"))
+}
+
+/// A cell's moment and JSON.
+type Told = Option<(i64, String)>;
+
+fn cell<T: Serialize>(cell: Option<&Cell<T>>) -> Told {
+    cell.map(|cell| (cell.at.micros(), json(cell)))
+}
+
+/// The moments at which these cells were told, each once: mostly there is one, and one statement.
+fn moments(cells: &[Told]) -> Vec<i64> {
+    let mut moments: Vec<i64> = cells.iter().flatten().map(|(at, _)| *at).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    moments
+}
+
+fn told_at(cell: Option<&(i64, String)>, at: i64) -> MaybeUnset<&str> {
+    match cell {
+        Some((told, json)) if *told == at => MaybeUnset::Set(json),
+        _ => MaybeUnset::Unset, // not null: that would take an older cell away
+    }
+}
+
+/// When a key was made, by its own id, in microseconds.
+fn made_at_us(id: Uuid) -> i64 {
+    match id.get_timestamp() {
+        Some(at) => {
+            let (seconds, nanos) = at.to_unix();
+            seconds as i64 * SECOND_US + i64::from(nanos / 1_000)
+        }
+        None => 1,
+    }
+}
+
+fn waiting_ttl_s(deadline_hour: i64, now: Time) -> i32 {
+    let left = (deadline_hour + 1) * 3_600 - now.micros() / SECOND_US + WAITING_AFTER_DEADLINE_S;
+    left.clamp(KEPT_AT_LEAST_S, 30 * 86_400) as i32
+}
+
+/// The names that this file's keys are made of, for readers of the other files.
+pub(super) fn visitor_key<'a>(funnel: &'a FunnelId, visitor: &'a VisitorId) -> (&'a str, &'a str) {
+    (funnel.as_str(), visitor.as_str())
+}
+
+/// A person's key.
+pub(super) fn person_key<'a>(funnel: &'a FunnelId, email: &Digest) -> (&'a str, String) {
+    (funnel.as_str(), email.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_orders_are_for_ever_and_those_of_events_are_not() {
+        for (key, funnel, order) in [
+            ("fn_1|purchase|A|7", "fn_1", true),
+            ("fn_1|lead|A", "fn_1", true),
+            ("fn_1|event|v|purchase|e", "fn_1", false),
+            ("fn_1|hook|purchase", "fn_1", false),
+        ] {
+            assert_eq!((funnel_of(key), is_order(key)), (funnel, order), "{key}");
+        }
+    }
+
+    #[test]
+    fn buckets_never_move() {
+        assert_eq!(["o|ORD-1", "o|ORD-2", "e|x"].map(bucket), [5, 4, 12]);
+    }
+
+    #[test]
+    fn a_waiting_row_is_kept_until_three_days_after_its_deadline() {
+        let now = Time::from_micros(1_000 * 3_600 * SECOND_US);
+        for (hour, ttl_s) in
+            [(1_000, 3_600 + 3 * 86_400), (1_168, 169 * 3_600 + 3 * 86_400), (1, 3_600), (i64::from(i32::MAX), 30 * 86_400)]
+        {
+            assert_eq!(i64::from(waiting_ttl_s(hour, now)), ttl_s, "{hour}");
+        }
+    }
+
+    #[test]
+    fn cells_told_at_one_moment_go_together() {
+        let cells = [Some((5, "a".to_owned())), None, Some((5, "b".to_owned()))];
+        assert_eq!(moments(&cells), [5]);
+        assert_eq!(moments(&[Some((5, String::new())), Some((3, String::new()))]), [3, 5]);
+    }
+
+    #[test]
+    fn a_persons_key_is_as_old_as_its_id_says() {
+        let id = uuid::Builder::from_unix_timestamp_millis(1_764_000_000_123, &[1; 10]).into_uuid();
+        assert_eq!(made_at_us(id), 1_764_000_000_123_000);
+        assert_eq!(made_at_us(Uuid::from_u128(7)), 1);
+    }
+}

@@ -1,0 +1,282 @@
+//! The cluster engine: Kafka is the log, a CQL server is the ledger, any number of processes share the work.
+//!
+//! A step becomes true in an order that no crash can spoil ([`commit`]): first the ledger's rows, which say the same however often they
+//! are written; then the verdicts; then one transaction of records and consumed offsets; last, what takes evidence away. Whoever dies in
+//! between leaves the offset where it was, and the same step is made again.
+//!
+//! | file | what |
+//! |---|---|
+//! | `producer` | appends outside transactions |
+//! | `fetcher` | readers |
+//! | `membership` | which partitions are ours |
+//! | `transactor` | records and offsets, true together |
+//! | `cql` | the tables |
+//! | `told` | what the sink's transactions have told |
+
+mod client;
+mod commit;
+mod config;
+pub(crate) mod cql;
+mod fetcher;
+mod membership;
+mod metrics;
+mod names;
+mod offsets;
+mod producer;
+mod reads;
+mod told;
+mod topics;
+mod transactor;
+mod verdicts;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use schemas::{
+    envelope::Position,
+    topic::{Group, Topic},
+};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use self::{
+    client::{Health, group_name},
+    cql::Ledger,
+    fetcher::Fetchers,
+    membership::Membership,
+    metrics::Metrics,
+    names::Names,
+    offsets::Asker,
+    producer::Producer,
+    told::Told,
+    transactor::Transactor,
+};
+use crate::{
+    OpenError,
+    answers::Answers,
+    claims::Claims,
+    log::{Append, AppendError, ReadError},
+    pause::Pause,
+};
+
+pub use config::{ClusterConfig, KafkaConfig};
+pub use cql::CqlConfig;
+pub(crate) use fetcher::Lane;
+
+/// How long a close waits for what was handed to the brokers.
+const FLUSH: Duration = Duration::from_secs(3);
+
+/// The engine.
+pub(crate) struct Cluster {
+    config: ClusterConfig,
+    names: Arc<Names>,
+    ledger: Ledger,
+    producer: Producer,
+    fetchers: Arc<Fetchers>,
+    asker: Asker,
+    told_by: client::Told,
+    health: Arc<Health>,
+    /// Transactions with a group's offsets, and those without any.
+    transactors: HashMap<Option<Group>, Transactor>,
+    memberships: HashMap<Group, Arc<Mutex<Option<Arc<Membership>>>>>,
+    /// Dispatch partitions whose sink is in this process.
+    owned: Mutex<HashMap<u32, Owned>>,
+    /// This process among the owners of partitions.
+    owner: Uuid,
+    answers: Answers,
+    hears: OnceLock<()>,
+    metrics: Metrics,
+    common: crate::metrics::Metrics,
+    pause: Option<Mutex<Pause>>,
+    closed: watch::Sender<bool>,
+}
+
+/// What the owner of a dispatch partition knows.
+#[derive(Clone, Debug, Default)]
+struct Owned {
+    epoch: i64,
+    /// The number of the last row.
+    number: u64,
+    told: Told,
+}
+
+impl Cluster {
+    /// Connects to both servers and checks that everything is as `migrate` made it.
+    pub(crate) async fn open(config: ClusterConfig, owner: Uuid) -> Result<Arc<Self>, OpenError> {
+        let ledger = Ledger::open(&config.cql).await.map_err(OpenError::Cluster)?;
+        let plain = client::settings(&config.kafka, &config.instance, "check");
+        let names = Arc::new(topics::check(&config, &plain, &ledger).await?);
+        let metrics = Metrics::new();
+        let health = Arc::new(Health::default());
+        let told_by = client::Told { purpose: "append", health: health.clone(), metrics: metrics.clone() };
+        let (closed, is_closed) = watch::channel(false);
+        let broken = |error: rdkafka::error::KafkaError| OpenError::Cluster(format!("a Kafka client cannot be made: {error}"));
+
+        let settings = |purpose: &str| client::settings(&config.kafka, &config.instance, purpose);
+        let of_group = |group| membership::settings(settings("ask"), &group_name(&config.kafka, group), config.kafka.session_timeout_ms);
+        let asker = Asker::open(names.clone(), of_group, is_closed.clone()).map_err(broken)?;
+        let appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
+        let producer = Producer::open(appends, told_by.clone(), names.clone()).map_err(broken)?;
+        let reads = fetcher::settings(settings("read"), &config.kafka.prefix, config.kafka.fetch_bytes_max);
+        let reader = client::Told { purpose: "read", ..told_by.clone() };
+        let fetchers = Fetchers::new(reads, reader, names.clone(), asker.clone(), config.kafka.fetch_bytes_max);
+
+        let memberships: HashMap<Group, Arc<Mutex<Option<Arc<Membership>>>>> =
+            topics::GROUPS.into_iter().map(|group| (group, Arc::default())).collect();
+        let mut transactors = HashMap::new();
+        for group in topics::GROUPS.into_iter().map(Some).chain([None]) {
+            let purpose = group.map_or("steps", Group::name);
+            let id = format!("{}{purpose}-{}", config.kafka.prefix, config.instance);
+            let parts = transactor::Parts {
+                settings: transactor::settings(settings(purpose), &id, config.kafka.transaction_timeout_ms),
+                told: client::Told { purpose, ..told_by.clone() },
+                names: names.clone(),
+                asker: asker.clone(),
+                group,
+                membership: group.and_then(|group| memberships.get(&group)).cloned().unwrap_or_default(),
+                bytes_max: config.kafka.step_bytes_max,
+                closed: is_closed.clone(),
+            };
+            let started = Transactor::start(parts).map_err(|error| OpenError::Cluster(format!("no thread can be started: {error}")))?;
+            transactors.insert(group, started);
+        }
+        let pause = config.pause_at.as_deref().map(|at| Mutex::new(Pause::new(at)));
+        Ok(Arc::new(Self {
+            names,
+            ledger,
+            producer,
+            fetchers,
+            asker,
+            told_by,
+            health,
+            transactors,
+            memberships,
+            owned: Mutex::default(),
+            owner,
+            answers: Answers::at(verdicts::partition_for(owner, config.partitions)),
+            hears: OnceLock::new(),
+            metrics,
+            common: crate::metrics::Metrics::new(),
+            pause,
+            closed,
+            config,
+        }))
+    }
+
+    /// Makes topics and tables that are not there. Answers their names.
+    pub(crate) async fn migrate(config: &ClusterConfig) -> Result<Vec<String>, OpenError> {
+        let mut made = Ledger::migrate(&config.cql).await.map_err(OpenError::Cluster)?;
+        let ledger = Ledger::open(&config.cql).await.map_err(OpenError::Cluster)?;
+        let settings = client::settings(&config.kafka, &config.instance, "migrate");
+        made.extend(topics::make(config, &settings, &ledger).await?);
+        Ok(made)
+    }
+
+    pub(crate) fn partitions(&self, topic: Topic) -> u32 {
+        self.names.partitions(topic)
+    }
+
+    pub(crate) fn generation(&self, topic: Topic) -> u32 {
+        self.names.of(topic).1
+    }
+
+    pub(crate) fn accepts(&self) -> bool {
+        !*self.closed.borrow()
+    }
+
+    pub(crate) fn last_append_worked(&self) -> bool {
+        self.health.is_well()
+    }
+
+    pub(crate) fn metrics(&self) -> &crate::metrics::Metrics {
+        &self.common
+    }
+
+    pub(crate) fn register(&self, registry: &prometheus::Registry) -> Result<(), prometheus::Error> {
+        self.metrics.register(registry)?;
+        self.ledger.metrics().register(registry)
+    }
+
+    pub(crate) async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, AppendError> {
+        if *self.closed.borrow() {
+            return Err(AppendError::Closed);
+        }
+        let began = std::time::Instant::now();
+        let positions = self.producer.append(&records).await?;
+        self.pause("append", "after");
+        self.common.commit_seconds.with_label_values(&["append"]).observe(began.elapsed().as_secs_f64());
+        for record in &records {
+            self.common.appended(record.topic.name(), record.key.len() + record.value.len());
+        }
+        Ok(positions)
+    }
+
+    pub(crate) fn lane(&self, topic: Topic, partition: u32, from: u64) -> Lane {
+        self.fetchers.lane(topic, partition, from)
+    }
+
+    /// Joins a group.
+    pub(crate) fn claims(&self, group: Group) -> Result<Claims, ReadError> {
+        let settings = client::settings(&self.config.kafka, &self.config.instance, group.name());
+        let name = group_name(&self.config.kafka, group);
+        let settings = membership::settings(settings, &name, self.config.kafka.session_timeout_ms);
+        let told = client::Told { purpose: group.name(), ..self.told_by.clone() };
+        let session = Duration::from_millis(u64::from(self.config.kafka.session_timeout_ms));
+        let joined = Membership::join(&settings, told, &self.names, group, session);
+        let (member, claims) = joined.map_err(|error| ReadError::Failed(format!("the group {name} cannot be joined: {error}")))?;
+        if let Some(slot) = self.memberships.get(&group) {
+            *lock(slot) = Some(member);
+        }
+        Ok(claims)
+    }
+
+    /// Verdicts are heard from the moment this answers.
+    pub(crate) async fn answers(&self) -> Result<Answers, ReadError> {
+        if self.hears.get().is_none() {
+            let partition = self.answers.partition();
+            let (_, end) = self.asker.bounds(Topic::Verdicts, partition).await?;
+            if self.hears.set(()).is_ok() {
+                tokio::spawn(verdicts::hear(self.lane(Topic::Verdicts, partition, end), self.answers.clone()));
+            }
+        }
+        Ok(self.answers.clone())
+    }
+
+    pub(crate) async fn failed(&self) -> String {
+        std::future::pending().await // servers that are away come back; nothing here is lost for good
+    }
+
+    pub(crate) async fn close(self: &Arc<Self>) {
+        let members: Vec<_> = self.memberships.values().filter_map(|slot| lock(slot).clone()).collect();
+        for member in members {
+            member.leave().await;
+        }
+        self.closed.send_replace(true);
+        for transactor in self.transactors.values() {
+            transactor.close();
+        }
+        let engine = self.clone();
+        let _ = tokio::task::spawn_blocking(move || {
+            engine.producer.flush(FLUSH);
+            engine.fetchers.close();
+        })
+        .await; // a panic there loses nothing that was acknowledged
+    }
+
+    fn pause(&self, step: &str, when: &str) {
+        if let Some(pause) = &self.pause {
+            lock(pause).at(step, when);
+        }
+    }
+
+    fn owned(&self) -> MutexGuard<'_, HashMap<u32, Owned>> {
+        lock(&self.owned)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // each change is whole after its line
+}

@@ -1,0 +1,134 @@
+//! The topics at the brokers: made by `migrate`, checked at each boot.
+
+use std::{collections::HashMap, time::Duration};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    consumer::{BaseConsumer, Consumer as _},
+    error::RDKafkaErrorCode,
+};
+use schemas::topic::{Group, Topic};
+
+use super::{
+    client::{Plain, topic_name},
+    config::ClusterConfig,
+    cql::{Ledger, TopicMade},
+    names::Names,
+};
+use crate::OpenError;
+
+const PATIENCE: Duration = Duration::from_secs(15);
+const DAY_MS: u64 = 24 * 3_600 * 1_000;
+
+/// How many partitions a topic has by the settings.
+fn partitions(config: &ClusterConfig, topic: Topic) -> u32 {
+    if topic.is_single() { 1 } else { config.partitions }
+}
+
+/// How long the brokers keep a topic, and whether only the newest record of a key.
+fn keeping(topic: Topic) -> Vec<(&'static str, String)> {
+    match topic {
+        // What is concluded stays, the newest revision of each.
+        Topic::Purchases | Topic::Leads => vec![
+            ("cleanup.policy", "compact".to_owned()),
+            // A data team that was away for a week still sees every revision.
+            ("min.compaction.lag.ms", (7 * DAY_MS).to_string()),
+            ("delete.retention.ms", (30 * DAY_MS).to_string()),
+        ],
+        // Never dropped before their consumer has read them: the consuming role deletes what is old and read.
+        Topic::Raw | Topic::Dispatch | Topic::Commands => for_ever(),
+        // Changes build on one another (a link needs its pixel), so compaction could fold them in a wrong order. It is small.
+        Topic::Directory => for_ever(),
+        Topic::Verdicts => vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", (3_600 * 1_000).to_string()),
+            ("segment.ms", (600 * 1_000).to_string()),
+        ],
+        Topic::Events | Topic::Deliveries | Topic::Audit | Topic::Dead => {
+            let days = u64::from(topic.keep_days().unwrap_or(30));
+            vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", (days * DAY_MS).to_string())]
+        }
+    }
+}
+
+fn for_ever() -> Vec<(&'static str, String)> {
+    vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", "-1".to_owned()), ("retention.bytes", "-1".to_owned())]
+}
+
+/// Makes the topics that are not there, and records as what each was made. Answers the names of those made now.
+pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Vec<String>, OpenError> {
+    let admin: AdminClient<Plain> = settings.create().map_err(unreachable)?;
+    let there = ask(settings).await?;
+    let known = ledger.topics().await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+    let mut made = Vec::new();
+    for topic in Topic::ALL {
+        let (name, partitions) = (topic_name(&config.kafka, topic), partitions(config, topic));
+        match there.get(&name) {
+            Some(found) if *found != partitions => return Err(OpenError::TopicPartitions { name, found: *found, asked: partitions }),
+            Some(_) => {}
+            None => {
+                let (copies, keeping) = (config.kafka.min_insync_replicas.to_string(), keeping(topic));
+                let mut new = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(config.kafka.replication as i32))
+                    .set("min.insync.replicas", &copies)
+                    .set("unclean.leader.election.enable", "false");
+                for (key, value) in &keeping {
+                    new = new.set(key, value);
+                }
+                let done =
+                    admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await.map_err(unreachable)?;
+                for result in done {
+                    match result {
+                        Ok(name) => made.push(name),
+                        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // another migrate was faster
+                        Err((name, error)) => return Err(OpenError::Cluster(format!("the topic {name} cannot be made: {error}"))),
+                    }
+                }
+            }
+        }
+        if !known.contains_key(&name) {
+            let first = TopicMade { generation: 0, partitions };
+            ledger.set_topic(&name, first).await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+        }
+    }
+    Ok(made)
+}
+
+/// Checks that every topic is there as it was made.
+pub(super) async fn check(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Names, OpenError> {
+    let there = ask(settings).await?;
+    let known = ledger.topics().await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+    let mut names = Vec::with_capacity(Topic::ALL.len());
+    for topic in Topic::ALL {
+        let (name, asked) = (topic_name(&config.kafka, topic), partitions(config, topic));
+        let Some(found) = there.get(&name).copied() else { return Err(OpenError::NoTopic { name }) };
+        let Some(made) = known.get(&name) else { return Err(OpenError::UnknownTopic { name }) };
+        if found != made.partitions {
+            return Err(OpenError::TopicRemade { name, found, made: made.partitions });
+        }
+        if found != asked {
+            return Err(OpenError::TopicPartitions { name, found, asked });
+        }
+        names.push((name, found, made.generation));
+    }
+    Ok(Names::new(names))
+}
+
+/// Every topic at the brokers with its number of partitions.
+async fn ask(settings: &ClientConfig) -> Result<HashMap<String, u32>, OpenError> {
+    let settings = settings.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = settings.create()?;
+        consumer.fetch_metadata(None, PATIENCE)
+    });
+    let metadata = asked.await.map_err(|_| OpenError::Cluster("the question for topics broke down".to_owned()))?.map_err(unreachable)?;
+    let there = metadata.topics().iter().filter(|topic| topic.error().is_none());
+    Ok(there.map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect())
+}
+
+fn unreachable(error: rdkafka::error::KafkaError) -> OpenError {
+    OpenError::Cluster(format!("no Kafka broker answers ({error}); check storage.kafka.brokers and storage.kafka.properties"))
+}
+
+/// The groups whose offsets stand at the brokers.
+pub(super) const GROUPS: [Group; 2] = [Group::Processor, Group::Capi];

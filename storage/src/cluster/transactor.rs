@@ -1,0 +1,460 @@
+//! Records and consumed offsets become true together: one Kafka transaction after another, on a thread of its own.
+//!
+//! While one transaction is on its way the next steps gather, so transactions grow with the load. A transaction that is told to abort is
+//! made again from the same steps, which are values: nothing need be read again. Steps whose partition was lost meanwhile are told so.
+//! After a commit whose fate is unknown the producer is replaced, which settles the old transaction one way or the other, and what the
+//! group has committed says which.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message, Offset, Statistics, TopicPartitionList,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    error::KafkaError,
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
+    util::Timeout,
+};
+use schemas::{envelope::Position, topic::Group};
+use tokio::sync::oneshot;
+
+use super::{client::Told, membership::Membership, metrics::Metrics, names::Names, offsets::Asker};
+use crate::{
+    log::{Append, Committed},
+    step::{CommitError, Consumed},
+};
+
+/// How long one call to the brokers may take before it is looked at again.
+const CALL: Duration = Duration::from_secs(5);
+/// How long to wait before a transaction is tried again, at first and at most.
+const AGAIN_MIN: Duration = Duration::from_millis(20);
+const AGAIN_MAX: Duration = Duration::from_secs(1);
+/// Steps that may wait: each partition has one or two at a time.
+const WAITING_MAX: usize = 1_024;
+
+/// One step's share of a transaction.
+struct Job {
+    records: Vec<Append>,
+    consumed: Vec<Consumed>,
+    answer: oneshot::Sender<Result<Vec<Position>, CommitError>>,
+}
+
+impl Job {
+    fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.key.len() + record.value.len()).sum()
+    }
+}
+
+/// The way to the thread.
+pub(super) struct Transactor {
+    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+}
+
+/// What a transactor is made of.
+pub(super) struct Parts {
+    pub(super) settings: ClientConfig,
+    pub(super) told: Told,
+    pub(super) names: Arc<Names>,
+    pub(super) asker: Asker,
+    /// The group whose offsets go along; `None` for steps that consume nothing.
+    pub(super) group: Option<Group>,
+    /// The membership of that group, once this process has joined.
+    pub(super) membership: Arc<Mutex<Option<Arc<Membership>>>>,
+    pub(super) bytes_max: usize,
+    /// Whether the store closes: whatever is not true by then is given up.
+    pub(super) closed: tokio::sync::watch::Receiver<bool>,
+}
+
+/// Notes where records landed, on the transactor's own thread.
+pub(super) struct Context {
+    told: Told,
+    landed: Mutex<Landed>,
+}
+
+#[derive(Default)]
+struct Landed {
+    positions: Vec<(u32, u64)>,
+    failed: Option<KafkaError>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
+        self.told.log(level, fac, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.told.error(error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.told.stats(statistics);
+    }
+}
+
+impl ProducerContext for Context {
+    /// The record's number in its transaction.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, at: usize) {
+        let mut landed = self.landed.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(message) => {
+                if let Some(slot) = landed.positions.get_mut(at) {
+                    *slot = (message.partition() as u32, message.offset() as u64);
+                }
+            }
+            Err((error, _)) => landed.failed = Some(error.clone()),
+        }
+    }
+}
+
+/// What came of one try.
+enum Tried {
+    /// It is true; where its records stand.
+    True(Vec<Position>),
+    /// It is not true, and may be tried again with the same producer.
+    Aborted(KafkaError),
+    /// The producer can go on no more; whether the transaction is true is unknown.
+    Unknown(KafkaError),
+}
+
+impl Transactor {
+    /// Starts the thread.
+    pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
+        let (sender, jobs) = mpsc::sync_channel(WAITING_MAX);
+        let name = parts.group.map_or("steps", Group::name);
+        std::thread::Builder::new()
+            .name(format!("commit-{name}"))
+            .spawn(move || Worker { metrics: parts.told.metrics.clone(), parts, producer: None }.run(&jobs))?;
+        Ok(Self { jobs: Mutex::new(Some(sender)) })
+    }
+
+    /// Makes records and offsets true together.
+    pub(super) async fn commit(&self, records: Vec<Append>, consumed: Vec<Consumed>) -> Result<Vec<Position>, CommitError> {
+        let (answer, answered) = oneshot::channel();
+        let sent = {
+            let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let jobs = jobs.as_ref().ok_or(CommitError::Closed)?;
+            jobs.try_send(Job { records, consumed, answer })
+        };
+        sent.map_err(|_| CommitError::Lost("too many steps wait for the brokers".to_owned()))?;
+        answered.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Takes no more; what is at hand is finished or given up.
+    pub(super) fn close(&self) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+struct Worker {
+    parts: Parts,
+    metrics: Metrics,
+    producer: Option<Arc<BaseProducer<Context>>>,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        loop {
+            match jobs.recv_timeout(CALL) {
+                Ok(first) => self.transact(gather(first, jobs, self.parts.bytes_max)),
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(producer) = &self.producer {
+                        producer.poll(Duration::ZERO); // logs, errors, statistics
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Makes all of these jobs true, however long the brokers are away, and answers them.
+    fn transact(&mut self, mut jobs: Vec<Job>) {
+        let mut pause = AGAIN_MIN;
+        loop {
+            if *self.parts.closed.borrow() {
+                return answer_all(jobs, &CommitError::Closed);
+            }
+            self.drop_lost(&mut jobs);
+            if jobs.is_empty() {
+                return;
+            }
+            let began = Instant::now();
+            match self.attempt(&jobs) {
+                Tried::True(positions) => {
+                    self.count("committed");
+                    self.metrics.transaction_seconds.observe(began.elapsed().as_secs_f64());
+                    return answer(jobs, positions);
+                }
+                Tried::Aborted(error) => {
+                    self.count("aborted");
+                    tracing::debug!(%error, "a transaction was aborted and is made again");
+                }
+                Tried::Unknown(error) => {
+                    self.count("unknown");
+                    tracing::warn!(%error, "a transaction's fate is not known; another producer settles it");
+                    self.producer = None;
+                    if self.settle(&mut jobs) {
+                        return;
+                    }
+                }
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+    }
+
+    fn count(&self, outcome: &str) {
+        let group = self.parts.group.map_or("none", Group::name);
+        self.metrics.transactions.with_label_values(&[group, outcome]).inc();
+    }
+
+    fn membership(&self) -> Option<Arc<Membership>> {
+        self.parts.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Steps of partitions that are no longer ours are another's to make.
+    fn drop_lost(&self, jobs: &mut Vec<Job>) {
+        let Some(membership) = self.membership() else { return };
+        for at in (0..jobs.len()).rev() {
+            if jobs[at].consumed.iter().any(|consumed| !membership.holds(consumed.partition)) {
+                let _ = jobs.remove(at).answer.send(Err(CommitError::Fenced)); // who asked may have stopped waiting
+            }
+        }
+    }
+
+    fn attempt(&mut self, jobs: &[Job]) -> Tried {
+        let producer = match self.producer() {
+            Ok(producer) => producer,
+            Err(error) => return Tried::Aborted(error), // nothing was begun
+        };
+        if let Err(error) = producer.begin_transaction() {
+            return undo(&producer, error);
+        }
+        match self.fill(&producer, jobs) {
+            Ok(()) => {}
+            Err(error) => return undo(&producer, error),
+        }
+        loop {
+            match producer.commit_transaction(Timeout::Never) {
+                Ok(()) => return Tried::True(self.positions(&producer, jobs)),
+                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) => {}
+                Err(error) => return undo(&producer, error),
+            }
+        }
+    }
+
+    /// Everything of a transaction but its end.
+    fn fill(&self, producer: &BaseProducer<Context>, jobs: &[Job]) -> Result<(), KafkaError> {
+        let records = jobs.iter().flat_map(|job| &job.records);
+        *lock(producer) = Landed { positions: vec![(0, 0); records.clone().count()], failed: None };
+        for (at, record) in records.enumerate() {
+            let (name, _) = self.parts.names.of(record.topic);
+            let partition = self.parts.names.partition_of(record.topic, &record.key);
+            let mut told = BaseRecord::with_opaque_to(name, at)
+                .partition(partition as i32)
+                .key(&record.key[..])
+                .payload(&record.value[..])
+                .timestamp(record.time.millis());
+            loop {
+                match producer.send(told) {
+                    Ok(()) => break,
+                    Err((error, back)) if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::QueueFull) => {
+                        producer.poll(Duration::from_millis(10));
+                        told = back;
+                    }
+                    Err((error, _)) => return Err(error),
+                }
+            }
+        }
+        // Until all are delivered, and their reports freed: the commit would otherwise wait in steps of 100 ms.
+        while producer.in_flight_count() > 0 {
+            producer.poll(Duration::from_millis(1));
+        }
+        if let Some(error) = lock(producer).failed.take() {
+            return Err(error);
+        }
+        self.send_offsets(producer, jobs)
+    }
+
+    fn send_offsets(&self, producer: &BaseProducer<Context>, jobs: &[Job]) -> Result<(), KafkaError> {
+        let Some(group) = self.parts.group else { return Ok(()) };
+        let mut offsets: HashMap<u32, &Consumed> = HashMap::new();
+        for consumed in jobs.iter().flat_map(|job| &job.consumed) {
+            offsets.insert(consumed.partition, consumed); // of two steps of one partition the later stands
+        }
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let (topic, _) = self.parts.names.of(group.topic());
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for (partition, consumed) in offsets {
+            list.add_partition_offset(topic, partition as i32, Offset::Offset(consumed.next_offset as i64))?;
+            if let Some(mut element) = list.find_partition(topic, partition as i32) {
+                element.set_metadata(consumed.metadata.as_deref().unwrap_or_default());
+            }
+        }
+        // First the fence, then the look: a partition that was lost before the fence was taken is seen here, one that is lost after it
+        // makes the fence false.
+        let membership = self.membership();
+        let fence = match &membership {
+            Some(membership) => membership.metadata(),
+            None => self.parts.asker.nobody(group),
+        };
+        let fence = fence.ok_or(KafkaError::Canceled)?;
+        if let Some(membership) = &membership
+            && jobs.iter().flat_map(|job| &job.consumed).any(|consumed| !membership.holds(consumed.partition))
+        {
+            return Err(KafkaError::Canceled);
+        }
+        loop {
+            match producer.send_offsets_to_transaction(&list, &fence, CALL) {
+                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn positions(&self, producer: &BaseProducer<Context>, jobs: &[Job]) -> Vec<Position> {
+        let landed = std::mem::take(&mut lock(producer).positions);
+        let records = jobs.iter().flat_map(|job| &job.records);
+        let position = |(record, (partition, offset)): (&Append, (u32, u64))| Position {
+            generation: self.parts.names.of(record.topic).1,
+            partition,
+            offset,
+        };
+        records.zip(landed).map(position).collect()
+    }
+
+    /// After a transaction of unknown fate: a new producer settles it, and then the group's offsets tell which jobs are true. Those are
+    /// answered and leave the list. Whether none is left.
+    fn settle(&mut self, jobs: &mut Vec<Job>) -> bool {
+        let mut pause = AGAIN_MIN;
+        while !*self.parts.closed.borrow() {
+            let settled = self.producer().map(drop).and_then(|()| self.tell_true(jobs));
+            match settled {
+                Ok(()) => return jobs.is_empty(),
+                Err(error) => tracing::debug!(%error, "the fate of a transaction is still unknown"),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(AGAIN_MAX);
+        }
+        false
+    }
+
+    fn tell_true(&self, jobs: &mut Vec<Job>) -> Result<(), KafkaError> {
+        let mut known: HashMap<u32, Committed> = HashMap::new();
+        for at in (0..jobs.len()).rev() {
+            let (Some(group), Some(consumed)) = (self.parts.group, jobs[at].consumed.first()) else {
+                // Nothing tells its fate. Whoever asked may make it again.
+                let lost = CommitError::Lost("the brokers did not say whether it became true".to_owned());
+                let _ = jobs.remove(at).answer.send(Err(lost));
+                continue;
+            };
+            let partition = consumed.partition;
+            let committed = match known.get(&partition) {
+                Some(committed) => committed.clone(),
+                None => self.parts.asker.committed_now(group, partition)?,
+            };
+            if is_reached(&committed, consumed) {
+                let positions = Vec::new(); // where its records stand is no longer known, and nobody who consumes asks
+                let _ = jobs.remove(at).answer.send(Ok(positions));
+            }
+            known.insert(partition, committed);
+        }
+        Ok(())
+    }
+
+    fn producer(&mut self) -> Result<Arc<BaseProducer<Context>>, KafkaError> {
+        if self.producer.is_none() {
+            let context = Context { told: self.parts.told.clone(), landed: Mutex::default() };
+            let producer = BaseProducer::from_config_and_context(&self.parts.settings, context)?;
+            producer.init_transactions(CALL)?;
+            self.producer = Some(Arc::new(producer));
+        }
+        self.producer.clone().ok_or(KafkaError::Canceled)
+    }
+}
+
+/// Whether the group has committed this, or more. A note that is the same only when the step is the same tells steps apart that move no
+/// offset.
+fn is_reached(committed: &Committed, consumed: &Consumed) -> bool {
+    committed.next_offset > consumed.next_offset
+        || (committed.next_offset == consumed.next_offset && committed.metadata == consumed.metadata)
+}
+
+/// Takes the transaction back, or says that the producer cannot.
+fn undo(producer: &BaseProducer<Context>, error: KafkaError) -> Tried {
+    if producer.client().fatal_error().is_some() || is(&error, rdkafka::error::RDKafkaError::is_fatal) {
+        return Tried::Unknown(error);
+    }
+    if is(&error, |error| !error.txn_requires_abort() && !error.is_retriable()) {
+        return Tried::Unknown(error); // the library's own advice: as if it were fatal
+    }
+    let until = Instant::now() + CALL;
+    loop {
+        match producer.abort_transaction(CALL) {
+            Ok(()) => break,
+            Err(again) if is(&again, rdkafka::error::RDKafkaError::is_retriable) && Instant::now() < until => {}
+            Err(cause) => return Tried::Unknown(cause),
+        }
+    }
+    while producer.in_flight_count() > 0 {
+        producer.poll(Duration::from_millis(10));
+    }
+    Tried::Aborted(error)
+}
+
+fn is(error: &KafkaError, what: impl Fn(&rdkafka::error::RDKafkaError) -> bool) -> bool {
+    matches!(error, KafkaError::Transaction(error) if what(error))
+}
+
+fn lock(producer: &BaseProducer<Context>) -> std::sync::MutexGuard<'_, Landed> {
+    producer.context().landed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything that waits, up to about that many bytes.
+fn gather(first: Job, jobs: &mpsc::Receiver<Job>, bytes_max: usize) -> Vec<Job> {
+    let mut bytes = first.bytes();
+    let mut all = vec![first];
+    while bytes < bytes_max {
+        let Ok(job) = jobs.try_recv() else { break };
+        bytes += job.bytes();
+        all.push(job);
+    }
+    all
+}
+
+fn answer(jobs: Vec<Job>, positions: Vec<Position>) {
+    let mut positions = positions.into_iter();
+    for job in jobs {
+        let own = positions.by_ref().take(job.records.len()).collect();
+        let _ = job.answer.send(Ok(own)); // who asked may have stopped waiting
+    }
+}
+
+fn answer_all(jobs: Vec<Job>, error: &CommitError) {
+    for job in jobs {
+        let _ = job.answer.send(Err(error.clone()));
+    }
+}
+
+/// The settings of a transactional producer, over those of every client.
+pub(super) fn settings(mut settings: ClientConfig, id: &str, transaction_timeout_ms: u32) -> ClientConfig {
+    settings
+        .set("transactional.id", id)
+        .set("enable.idempotence", "true")
+        .set("partitioner", "murmur2_random")
+        .set("transaction.timeout.ms", transaction_timeout_ms.to_string())
+        // Lower than the transaction's own time, as the library asks.
+        .set("message.timeout.ms", (transaction_timeout_ms / 2).max(1_000).to_string())
+        .set("linger.ms", "0") // the records of a transaction are all handed over at once
+        .set("compression.type", "lz4");
+    settings
+}
