@@ -4,6 +4,7 @@ mod demo;
 mod desk;
 mod export;
 mod funnel;
+mod migrate;
 mod pixel;
 mod tail;
 mod workspace;
@@ -68,11 +69,11 @@ fn text((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(Stri
 pub enum Command {
     /// Run everything (the same as no command)
     All,
-    /// Run the door alone, for measuring: HTTP in, raw events into the log
+    /// Run the door: HTTP in, raw events into the log
     Ingest,
-    /// Run the judge alone, for measuring: raw events in, facts and dispatches out
+    /// Run the judge: raw events in, facts and dispatches out
     Process,
-    /// Run the CAPI sink alone, for measuring: dispatches to Meta
+    /// Run the CAPI sink: dispatches to Meta
     Deliver,
     /// Run read models alone (none in this release)
     Project,
@@ -80,6 +81,8 @@ pub enum Command {
     Admin,
     /// Run everything plus Meta in a box plus a small shop page, to see one purchase travel
     Demo(demo::Demo),
+    /// Make the topics and tables of a cluster (storage.engine = "cluster") that are not there
+    Migrate(migrate::Migrate),
     /// Make and list workspaces
     Workspace(workspace::Workspace),
     /// Make and list funnels

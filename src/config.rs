@@ -3,6 +3,8 @@
 //!
 //! A setting that is unknown or wrong stops the boot with a sentence that names it and where it came from.
 
+mod cluster;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -11,6 +13,8 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
+
+pub use cluster::Cluster;
 
 /// Every setting: value, unit, why. Compiled in, so that the file and the defaults cannot differ.
 const DEFAULTS: &str = include_str!("../deploy/defaults.toml");
@@ -24,10 +28,31 @@ pub struct Settings {
     pub processor: processor::Config,
     pub capi: projections::capi::Config,
     pub storage: storage::Config,
+    pub engine: Engine,
+    pub spool: Spool,
     pub admin: admin::Config,
     pub security: Security,
     pub log: Log,
     pub shutdown: Shutdown,
+}
+
+/// Which engine holds log and ledger.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// One process, the folder of `storage.data`.
+    Embedded,
+    /// Servers shared with other processes. The instance's name is the house's to give.
+    Cluster(Box<Cluster>),
+}
+
+/// Section `[spool]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// Empty: no spool.
+    pub dir: PathBuf,
+    /// Bytes in it at most.
+    pub bytes_max: u64,
 }
 
 /// Section `[security]`.
@@ -58,12 +83,20 @@ pub struct Shutdown {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StorageSection {
+    engine: EngineName,
     data: PathBuf,
     partitions: u32,
     free_bytes_min: u64,
     queue_bytes_max: usize,
     pause_at: String,
     fail_sync_after: i64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EngineName {
+    Embedded,
+    Cluster,
 }
 
 impl From<StorageSection> for storage::Config {
@@ -109,6 +142,9 @@ pub enum ConfigError {
     /// A name that no setting has.
     #[error("{origin}: there is no setting {setting}; {known}")]
     Unknown { origin: String, setting: String, known: String },
+    /// A file that a setting names cannot be used.
+    #[error("{setting} names the file {file}, which cannot be used: {why}")]
+    File { setting: &'static str, file: PathBuf, why: String },
     /// A value that does not fit.
     #[error("{origin}: {setting} {why}")]
     Wrong { origin: String, setting: String, why: String },
@@ -165,8 +201,17 @@ impl Layers {
             let Value::Table(settings) = settings else {
                 return Err(self.unknown(&section, None, &origin));
             };
-            for (key, value) in settings {
-                self.set(&section, &key, value, origin.clone())?;
+            self.set_all(&section, settings, &origin)?;
+        }
+        Ok(())
+    }
+
+    /// A section of a file, and the sections within it.
+    fn set_all(&mut self, section: &str, settings: Table, origin: &Origin) -> Result<(), ConfigError> {
+        for (key, value) in settings {
+            match value {
+                Value::Table(inner) => self.set_all(&format!("{section}.{key}"), inner, origin)?,
+                value => self.set(section, &key, value, origin.clone())?,
             }
         }
         Ok(())
@@ -178,8 +223,9 @@ impl Layers {
         for (name, text) in variables {
             let Some(setting) = name.strip_prefix(PREFIX) else { continue };
             let setting = setting.to_ascii_lowercase();
-            match setting.split_once("__") {
+            match setting.rsplit_once("__") {
                 Some((section, key)) => {
+                    let section = &section.replace("__", ".");
                     let origin = Origin::Variable(name);
                     let value = match self.default(section, key) {
                         Some(default) => typed(&text, default).map_err(|why| wrong(&origin, section, key, why))?,
@@ -205,7 +251,12 @@ impl Layers {
     }
 
     fn default(&self, section: &str, key: &str) -> Option<&Value> {
-        self.defaults.get(section)?.get(key)
+        self.defaults_of(section)?.get(key).filter(|value| !value.is_table())
+    }
+
+    /// The defaults of a section, or of one within another (`storage.kafka`).
+    fn defaults_of(&self, section: &str) -> Option<&Table> {
+        section.split('.').try_fold(&self.defaults, |table, name| table.get(name)?.as_table())
     }
 
     fn set(&mut self, section: &str, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
@@ -223,10 +274,12 @@ impl Layers {
     }
 
     fn unknown(&self, section: &str, key: Option<&str>, origin: &Origin) -> ConfigError {
-        let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(", ");
-        let known = match self.defaults.get(section).and_then(Value::as_table) {
-            Some(settings) => format!("[{section}] has {}", keys(settings)),
-            None => format!("the sections are {}", keys(&self.defaults)),
+        let known = match self.defaults_of(section) {
+            Some(settings) => {
+                let keys: Vec<&str> = settings.iter().filter(|(_, value)| !value.is_table()).map(|(key, _)| key.as_str()).collect();
+                format!("[{section}] has {}", keys.join(", "))
+            }
+            None => format!("the sections are {}", sections(&self.defaults, "").join(", ")),
         };
         let setting = key.map_or_else(|| section.to_owned(), |key| format!("{section}.{key}"));
         ConfigError::Unknown { origin: origin.to_string(), setting, known }
@@ -237,11 +290,18 @@ impl Layers {
         let capi: projections::capi::Config = self.section("capi")?;
         // One script address: the door names it to pages, the sink knows the rest of Meta.
         ingest.pixel_script_url.clone_from(&capi.pixel_script_url);
+        let storage: StorageSection = self.section("storage")?;
+        let engine = match storage.engine {
+            EngineName::Embedded => Engine::Embedded,
+            EngineName::Cluster => Engine::Cluster(Box::new(Cluster::new(self.section("storage.kafka")?, self.section("storage.cql")?)?)),
+        };
         Ok(Settings {
             ingest,
             processor: self.section("processor")?,
             capi,
-            storage: self.section::<StorageSection>("storage")?.into(),
+            storage: storage.into(),
+            engine,
+            spool: self.section("spool")?,
             admin: self.section("admin")?,
             security: self.section("security")?,
             log: self.section("log")?,
@@ -251,7 +311,8 @@ impl Layers {
 
     /// A section as its room's type. The settings are laid on the defaults one by one, so that an error names the one at fault.
     fn section<T: DeserializeOwned>(&self, section: &str) -> Result<T, ConfigError> {
-        let mut table = self.defaults.get(section).and_then(Value::as_table).cloned().unwrap_or_default();
+        let mut table = self.defaults_of(section).cloned().unwrap_or_default();
+        table.retain(|_, value| !value.is_table());
         for ((_, key), (value, origin)) in self.set.iter().filter(|((of, _), _)| of == section) {
             table.insert(key.clone(), value.clone());
             if let Err(error) = table.clone().try_into::<T>() {
@@ -264,6 +325,12 @@ impl Layers {
             why: error.message().to_owned(),
         })
     }
+}
+
+/// Every section's name, those within others with a dot.
+fn sections(table: &Table, within: &str) -> Vec<String> {
+    let inner = table.iter().filter_map(|(name, value)| Some((format!("{within}{name}"), value.as_table()?)));
+    inner.flat_map(|(name, table)| std::iter::once(name.clone()).chain(sections(table, &format!("{name}.")))).collect()
 }
 
 fn wrong(origin: &Origin, section: &str, key: &str, why: String) -> ConfigError {
@@ -364,6 +431,29 @@ mod tests {
             let error = read(file, environment).expect_err("it is wrong");
             assert!(error.starts_with(sentence), "{error}");
         }
+    }
+
+    #[test]
+    fn a_section_within_another_is_set_by_file_and_environment() {
+        let file = "[storage]\nengine = \"cluster\"\n[storage.kafka]\nbrokers = [\"a:1\", \"b:2\"]\nproperties = [\"sasl.username=me\"]";
+        let variables = [("RAPIDMETRICS_STORAGE__CQL__NODES", "c:3"), ("RAPIDMETRICS_STORAGE__KAFKA__PREFIX", "shop.")];
+        let settings = read(Some(file), &variables).expect("these fit");
+        let Engine::Cluster(cluster) = settings.engine else { panic!("it is a cluster") };
+        let config = cluster.config(&settings.storage, "me".to_owned());
+        assert_eq!((config.kafka.brokers, config.kafka.prefix), (vec!["a:1".to_owned(), "b:2".to_owned()], "shop.".to_owned()));
+        assert_eq!(config.kafka.properties, [("sasl.username".to_owned(), "me".to_owned())]);
+        assert_eq!((config.cql.nodes, config.partitions, config.instance), (vec!["c:3".to_owned()], 4, "me".to_owned()));
+        for (variables, sentence) in [
+            ([("RAPIDMETRICS_STORAGE__KAFKA__BROKER", "a:1")], "RAPIDMETRICS_STORAGE__KAFKA__BROKER: there is no setting storage.kafka.broker; [storage.kafka] has brokers, "),
+            ([("RAPIDMETRICS_STORAGE__KAFKA", "a:1")], "RAPIDMETRICS_STORAGE__KAFKA: there is no setting storage.kafka; [storage] has data, "),
+            ([("RAPIDMETRICS_STORAGE__ENGINE", "both")], "RAPIDMETRICS_STORAGE__ENGINE: storage.engine cannot be \"both\": "),
+            ([("RAPIDMETRICS_NOWHERE__X", "1")], "RAPIDMETRICS_NOWHERE__X: there is no setting nowhere.x; the sections are admin, capi, "),
+        ] {
+            let error = read(None, &variables).expect_err("it is wrong");
+            assert!(error.starts_with(sentence), "{error}");
+        }
+        let nameless = read(None, &[("RAPIDMETRICS_STORAGE__ENGINE", "cluster"), ("RAPIDMETRICS_STORAGE__KAFKA__PROPERTIES", "acks")]);
+        assert!(nameless.expect_err("it is no pair").contains("storage.kafka.properties: \"acks\" must be name=value"));
     }
 
     #[test]

@@ -16,7 +16,14 @@ use schemas::{directory::Directory, secret::Key, world::World};
 use storage::Storage;
 use tokio::sync::watch;
 
-use crate::{config::Settings, directory::Follower, doorplate::Doorplate, master_key, world::RealWorld};
+use crate::{
+    config::{Engine, Settings},
+    directory::Follower,
+    doorplate::Doorplate,
+    instance::Instance,
+    master_key,
+    world::RealWorld,
+};
 
 /// After `shutdown.deadline_ms`, and together with it below the 30 s that supervisors leave.
 const CLOSE_WITHIN: Duration = Duration::from_secs(4);
@@ -35,24 +42,33 @@ pub struct House {
     pub follower: Option<Follower>,
     /// Hung out when the desk answers, taken in on a clean exit.
     pub doorplate: Option<Doorplate>,
+    /// In a cluster, this process's name, held while it lives.
+    _instance: Option<Instance>,
 }
 
 impl House {
-    /// Opens the data folder and folds the directory.
+    /// Opens log and ledger and folds the directory.
     pub async fn open(settings: Settings) -> anyhow::Result<Self> {
         make_folder(&settings.storage.data)?;
-        let storage = open_storage(settings.storage.clone()).await?;
+        let world: Arc<dyn World> = Arc::new(RealWorld);
+        let (storage, instance) = match &settings.engine {
+            Engine::Embedded => (open_storage(settings.storage.clone()).await?, None),
+            Engine::Cluster(cluster) => {
+                let instance = Instance::of(&settings.storage.data, &*world)?;
+                let config = cluster.config(&settings.storage, instance.name().to_owned());
+                (Storage::open_cluster(config, world.new_id()).await?, Some(instance))
+            }
+        };
         let follower = Follower::open(&storage).await?;
         let (directory, folded) = (follower.directory(), follower.folded());
-        let world: Arc<dyn World> = Arc::new(RealWorld);
-        let keys = master_key::open(&master_key_file(&settings), &directory.load(), &*world)?;
+        let keys = master_key::open(&master_key_file(&settings)?, &directory.load(), &*world, may_make_key(&settings))?;
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         storage.register(&registry)?;
         let checks = admin::Checks::default();
         checks.pass("storage");
         checks.pass("directory");
-        Ok(Self { settings, storage, directory, folded, keys, world, registry, checks, follower: Some(follower), doorplate: None })
+        Ok(Self { settings, storage, directory, folded, keys, world, registry, checks, follower: Some(follower), doorplate: None, _instance: instance })
     }
 
     /// The data folder.
@@ -71,7 +87,7 @@ impl House {
 }
 
 /// The folder holds personal data: only its owner may look inside. One that is there keeps the mode it has.
-fn make_folder(data: &Path) -> anyhow::Result<()> {
+pub fn make_folder(data: &Path) -> anyhow::Result<()> {
     match DirBuilder::new().recursive(true).mode(0o700).create(data) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
             Err(error).with_context(|| format!("the data folder {} cannot be made", data.display()))
@@ -86,7 +102,19 @@ async fn open_storage(config: storage::Config) -> anyhow::Result<Storage> {
     Ok(opened.context("the store broke down while it opened")??)
 }
 
-fn master_key_file(settings: &Settings) -> PathBuf {
+/// The master key's file. Processes of a cluster share one, so it must be named.
+pub fn master_key_file(settings: &Settings) -> anyhow::Result<PathBuf> {
     let named = &settings.security.master_key_file;
-    if named.as_os_str().is_empty() { settings.storage.data.join("master.key") } else { named.clone() }
+    match settings.engine {
+        _ if !named.as_os_str().is_empty() => Ok(named.clone()),
+        Engine::Embedded => Ok(settings.storage.data.join("master.key")),
+        Engine::Cluster(_) => anyhow::bail!(
+            "every process of a cluster needs the same master key: name its file with security.master_key_file (`rapidmetrics migrate` makes it)"
+        ),
+    }
+}
+
+/// A process of a cluster that made a key of its own would seal under what nobody else has.
+fn may_make_key(settings: &Settings) -> bool {
+    matches!(settings.engine, Engine::Embedded)
 }

@@ -6,6 +6,7 @@ mod directory;
 mod doorplate;
 mod house;
 mod http;
+mod instance;
 mod master_key;
 mod role;
 mod shutdown;
@@ -55,6 +56,7 @@ async fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
         Some(Command::Pixel(pixel)) => pixel.run(&base).await,
         Some(Command::Tail(tail)) => tail.run(&base).await,
         Some(Command::Export(export)) => export.run(&base).await,
+        Some(Command::Migrate(migrate)) => migrate.run(&base).await,
     }
 }
 

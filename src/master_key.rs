@@ -14,22 +14,26 @@ use schemas::{
     world::World,
 };
 
-/// The key in the file. When there is no file and nothing was ever sealed, a new key is made; when something was, only its old key
-/// will do.
-pub fn open(file: &Path, directory: &Directory, world: &dyn World) -> anyhow::Result<Key> {
+/// The key in the file. When there is no file and nothing was ever sealed, a new key is made if it may be; when something was, only its
+/// old key will do.
+pub fn open(file: &Path, directory: &Directory, world: &dyn World, may_make: bool) -> anyhow::Result<Key> {
     let sealed = directory.all().0.next();
     let key = match fs::read_to_string(file) {
         Ok(text) => Key::from_hex(&text).with_context(|| format!("the master key file {} must hold 64 hex digits", file.display()))?,
-        Err(error) if error.kind() == ErrorKind::NotFound && sealed.is_none() => return make(file, world),
+        Err(error) if error.kind() == ErrorKind::NotFound && sealed.is_none() && may_make => return make(file, world),
+        Err(error) if error.kind() == ErrorKind::NotFound && sealed.is_none() => bail!(
+            "the master key file {} is missing; `rapidmetrics migrate` makes one, and every process of the cluster needs the same",
+            file.display()
+        ),
         Err(error) if error.kind() == ErrorKind::NotFound => bail!(
-            "the data folder holds secrets sealed under a master key, and the file {} is missing; \
+            "the directory holds secrets sealed under a master key, and the file {} is missing; \
              put the key back, or name its file in security.master_key_file",
             file.display()
         ),
         Err(error) => return Err(error).with_context(|| format!("the master key file {} cannot be read", file.display())),
     };
     if sealed.is_some_and(|workspace| key.open(admin::API_KEY_PURPOSE, &workspace.api_key).is_err()) {
-        bail!("the master key in {} is not the one under which this data folder's secrets were sealed; put that one back", file.display());
+        bail!("the master key in {} is not the one under which the directory's secrets were sealed; put that one back", file.display());
     }
     warn_if_open_to_others(file);
     Ok(key)
@@ -86,18 +90,18 @@ mod tests {
     fn a_key_is_made_once_and_only_it_opens_the_folder_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("master.key");
-        let made = open(&file, &Directory::default(), &RealWorld).expect("a new folder gets a key");
+        let made = open(&file, &Directory::default(), &RealWorld, true).expect("a new folder gets a key");
         assert_eq!(fs::metadata(&file).expect("it was written").permissions().mode() & 0o777, 0o600);
         let directory = with_a_secret_under(&made);
-        assert_eq!(open(&file, &directory, &RealWorld).expect("it is the one").to_hex(), made.to_hex());
+        assert_eq!(open(&file, &directory, &RealWorld, true).expect("it is the one").to_hex(), made.to_hex());
 
         let other = folder.path().join("other.key");
-        let missing = open(&other, &directory, &RealWorld).expect_err("nothing may be sealed under a second key").to_string();
+        let missing = open(&other, &directory, &RealWorld, true).expect_err("nothing may be sealed under a second key").to_string();
         assert!(missing.contains("other.key is missing; put the key back"), "{missing}");
-        open(&other, &Directory::default(), &RealWorld).expect("it is new");
-        let wrong = open(&other, &directory, &RealWorld).expect_err("it is another key").to_string();
+        open(&other, &Directory::default(), &RealWorld, true).expect("it is new");
+        let wrong = open(&other, &directory, &RealWorld, true).expect_err("it is another key").to_string();
         assert!(wrong.contains("is not the one"), "{wrong}");
         fs::write(&file, "abc").expect("a file of a few bytes");
-        assert!(open(&file, &directory, &RealWorld).is_err_and(|error| error.to_string().contains("64 hex digits")));
+        assert!(open(&file, &directory, &RealWorld, true).is_err_and(|error| error.to_string().contains("64 hex digits")));
     }
 }
