@@ -444,8 +444,14 @@ mod tests {
         assert_eq!(config.kafka.properties, [("sasl.username".to_owned(), "me".to_owned())]);
         assert_eq!((config.cql.nodes, config.partitions, config.instance), (vec!["c:3".to_owned()], 4, "me".to_owned()));
         for (variables, sentence) in [
-            ([("RAPIDMETRICS_STORAGE__KAFKA__BROKER", "a:1")], "RAPIDMETRICS_STORAGE__KAFKA__BROKER: there is no setting storage.kafka.broker; [storage.kafka] has brokers, "),
-            ([("RAPIDMETRICS_STORAGE__KAFKA", "a:1")], "RAPIDMETRICS_STORAGE__KAFKA: there is no setting storage.kafka; [storage] has data, "),
+            (
+                [("RAPIDMETRICS_STORAGE__KAFKA__BROKER", "a:1")],
+                "RAPIDMETRICS_STORAGE__KAFKA__BROKER: there is no setting storage.kafka.broker; [storage.kafka] has brokers, ",
+            ),
+            (
+                [("RAPIDMETRICS_STORAGE__KAFKA", "a:1")],
+                "RAPIDMETRICS_STORAGE__KAFKA: there is no setting storage.kafka; [storage] has data, ",
+            ),
             ([("RAPIDMETRICS_STORAGE__ENGINE", "both")], "RAPIDMETRICS_STORAGE__ENGINE: storage.engine cannot be \"both\": "),
             ([("RAPIDMETRICS_NOWHERE__X", "1")], "RAPIDMETRICS_NOWHERE__X: there is no setting nowhere.x; the sections are admin, capi, "),
         ] {

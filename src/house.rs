@@ -68,7 +68,19 @@ impl House {
         let checks = admin::Checks::default();
         checks.pass("storage");
         checks.pass("directory");
-        Ok(Self { settings, storage, directory, folded, keys, world, registry, checks, follower: Some(follower), doorplate: None, _instance: instance })
+        Ok(Self {
+            settings,
+            storage,
+            directory,
+            folded,
+            keys,
+            world,
+            registry,
+            checks,
+            follower: Some(follower),
+            doorplate: None,
+            _instance: instance,
+        })
     }
 
     /// The data folder.

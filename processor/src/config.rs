@@ -22,4 +22,6 @@ pub struct Config {
     pub drain_timeout_ms: u64,
     /// Keys of people kept opened in memory, per partition.
     pub person_keys_cached: usize,
+    /// Visitors kept in memory, per partition.
+    pub visitors_cached: usize,
 }

@@ -1,6 +1,6 @@
 //! One raw partition: read a batch, decide each record, act in one step, answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use schemas::{
@@ -11,7 +11,7 @@ use schemas::{
     topic::{Group, Topic},
     verdict::{Answer, Refusal, Verdict},
 };
-use storage::{CommitError, Consumed, Facts, Lease, Reader, Step, Stored};
+use storage::{Begun, CommitError, Consumed, Facts, Lease, Reader, Step, Stored};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::{
     decide::{WentBack, decide},
     filter::{Filter, KeyDigest},
     reading::{self, Reading, Unreadable},
-    surroundings::{KeyCache, Lookout, Surroundings},
+    surroundings::{Lookout, Memory, Surroundings},
     warmth::{self, Warming},
 };
 
@@ -49,7 +49,12 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
             () = stop.cancelled() => break,
             () = lease.asked_back() => break,
             () = judge.warming.advance(&mut judge.filter) => continue,
-            batch = judge.reader.next(judge.parts.config.batch_records_max, judge.parts.config.batch_bytes_max) => batch?,
+            settled = next(&mut judge.begun) => {
+                settled?;
+                continue;
+            }
+            batch = judge.reader.next(judge.parts.config.batch_records_max, judge.parts.config.batch_bytes_max),
+                if judge.begun.len() < BEGUN_MAX => batch?,
         };
         if let Some(obstacle) = judge.judge(&batch).await? {
             tokio::select! {
@@ -62,7 +67,22 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
             judge.snapshot().await?;
         }
     }
+    while !judge.begun.is_empty() {
+        next(&mut judge.begun).await?;
+    }
     judge.snapshot().await
+}
+
+/// Steps whose rows are durable and whose rest is on its way, at most: enough that the judge need not wait for a transaction, and few
+/// enough that little is judged again after a crash.
+const BEGUN_MAX: usize = 8;
+
+/// The next step that is wholly true. Never ends when none is on its way. Cancel-safe.
+async fn next(begun: &mut VecDeque<Begun>) -> Result<(), CommitError> {
+    let Some(first) = begun.front_mut() else { return std::future::pending().await };
+    let settled = first.await;
+    begun.pop_front();
+    settled.map(drop)
 }
 
 /// Why a partition stands still until a human comes.
@@ -92,8 +112,9 @@ struct Judge {
     reader: Reader,
     filter: Filter,
     warming: Warming,
-    keys: KeyCache,
+    memory: Memory,
     since_snapshot: u64,
+    begun: VecDeque<Begun>,
 }
 
 impl Judge {
@@ -101,9 +122,20 @@ impl Judge {
         let from = parts.storage.committed(Group::Processor, number).await?.next_offset;
         let facts = parts.storage.facts();
         let (filter, warming) = warmth::start(&parts, &facts, number, from).await?;
-        let keys = KeyCache::new(parts.config.person_keys_cached);
+        let memory = Memory::new(parts.config.person_keys_cached, parts.config.visitors_cached);
         let reader = parts.storage.reader(Topic::Raw, number, from);
-        let judge = Self { label: number.to_string(), parts, number, facts, reader, filter, warming, keys, since_snapshot: 0 };
+        let judge = Self {
+            label: number.to_string(),
+            parts,
+            number,
+            facts,
+            reader,
+            filter,
+            warming,
+            memory,
+            since_snapshot: 0,
+            begun: VecDeque::new(),
+        };
         judge.show_filter();
         tracing::info!(partition = number, from, warm = judge.filter.is_warm(), "judging a raw partition");
         Ok(judge)
@@ -128,7 +160,14 @@ impl Judge {
         let mut next_offset = None;
         let world = self.parts.world.clone();
         let now = world.now();
-        let mut lookout = Lookout::new(&self.facts, &self.parts.keys, world.as_ref(), &mut self.keys);
+        let mut lookout = Lookout::new(&self.facts, &self.parts.keys, world.as_ref(), &mut self.memory);
+        // What is known under this very leg is a repeat, or a conflict, and needs nothing around it.
+        let is_new = |reading: &&Reading<'_>| {
+            let seen = known.get(&reading.digest).and_then(|entry| entry.seen.as_ref());
+            seen.is_none_or(|seen| seen.leg(reading.telling.leg).is_none_or(|leg| leg.position == reading.telling.position))
+        };
+        let new: Vec<&Reading<'_>> = readings.iter().filter_map(|(_, read)| read.as_ref().ok()).filter(is_new).collect();
+        lookout.prepare(&new).await?;
 
         for (stored, read) in &readings {
             let actions = match read {
@@ -153,9 +192,10 @@ impl Judge {
             next_offset = Some(stored.position.offset + 1);
         }
 
+        lookout.remember();
         if let Some(next_offset) = next_offset {
             step.consumed.push(Consumed { group: Group::Processor, partition: self.number, next_offset, metadata: None });
-            self.parts.storage.commit(step).await?;
+            self.begun.push_back(self.parts.storage.begin(step).await?);
             self.after_step(&readings, next_offset, &received);
         }
         Ok(obstacle)

@@ -1,7 +1,12 @@
 //! What stands around a record and shapes its outputs, never its verdict: the visitor, the person, and the key that seals.
 
-use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    num::NonZeroUsize,
+    sync::Arc,
+};
 
+use futures_util::{FutureExt as _, future::try_join_all};
 use lru::LruCache;
 use schemas::{
     fact::Context,
@@ -10,7 +15,7 @@ use schemas::{
     raw::Consent,
     row::{Cell, PersonKey, PersonRow, Visitor},
     secret::{self, Key},
-    time::Time,
+    time::{SECOND_US, Time},
     world::World,
 };
 use sha2::{Digest as _, Sha256};
@@ -46,25 +51,103 @@ pub struct Lookout<'a> {
     facts: &'a Facts,
     master: &'a Key,
     world: &'a dyn World,
-    keys: &'a mut KeyCache,
-    visitors: HashMap<(FunnelId, VisitorId), Option<Arc<Visitor>>>,
-    people: HashMap<(FunnelId, Digest), Option<PersonRow>>,
+    memory: &'a mut Memory,
+    now: Time,
+    visitors: HashMap<VisitorSlot, Option<Arc<Visitor>>>,
+    people: HashMap<PersonSlot, Option<PersonRow>>,
+    /// What this batch told of people it did not ask for.
+    told: HashMap<PersonSlot, PersonRow>,
+    key_rows: HashMap<PersonSlot, Vec<PersonKey>>,
 }
 
-/// Keys of people met lately, opened.
-pub struct KeyCache(LruCache<(FunnelId, Digest), (Uuid, Key)>);
+type VisitorSlot = (FunnelId, VisitorId);
+type PersonSlot = (FunnelId, Digest);
 
-impl KeyCache {
-    /// A cache with a bound.
-    pub fn new(people_max: usize) -> Self {
-        Self(LruCache::new(NonZeroUsize::new(people_max).unwrap_or(NonZeroUsize::MIN)))
+/// How long a visitor is remembered without being asked for: orders of the same visitor are judged in other partitions, and what they
+/// told should be seen soon.
+const VISITOR_REMEMBERED_US: i64 = 60 * SECOND_US;
+
+/// What a judge remembers from batch to batch: keys of people met lately, opened, and visitors met lately. Bounded; losing it costs
+/// look-ups and nothing else.
+pub struct Memory {
+    keys: LruCache<PersonSlot, (Uuid, Key)>,
+    visitors: LruCache<VisitorSlot, (Time, Option<Arc<Visitor>>)>,
+}
+
+impl Memory {
+    /// An empty one with its bounds.
+    pub fn new(people_max: usize, visitors_max: usize) -> Self {
+        let bound = |max| NonZeroUsize::new(max).unwrap_or(NonZeroUsize::MIN);
+        Self { keys: LruCache::new(bound(people_max)), visitors: LruCache::new(bound(visitors_max)) }
     }
 }
 
 impl<'a> Lookout<'a> {
     /// A lookout for one batch.
-    pub fn new(facts: &'a Facts, master: &'a Key, world: &'a dyn World, keys: &'a mut KeyCache) -> Self {
-        Self { facts, master, world, keys, visitors: HashMap::new(), people: HashMap::new() }
+    pub fn new(facts: &'a Facts, master: &'a Key, world: &'a dyn World, memory: &'a mut Memory) -> Self {
+        let now = world.now();
+        Self {
+            facts,
+            master,
+            world,
+            memory,
+            now,
+            visitors: HashMap::new(),
+            people: HashMap::new(),
+            told: HashMap::new(),
+            key_rows: HashMap::new(),
+        }
+    }
+
+    /// Asks for everything that these records will need, all at once: in a cluster each question is a way to a server and back.
+    pub async fn prepare(&mut self, readings: &[&Reading<'_>]) -> Result<(), ReadError> {
+        let (mut visitors, mut people, mut keys) = (HashSet::new(), HashSet::new(), HashSet::new());
+        for reading in readings {
+            let funnel = &reading.raw.funnel_id;
+            match (&reading.raw.visitor_id, reading.person.email_sha256) {
+                (Some(visitor), _) => {
+                    let slot = (funnel.clone(), visitor.clone());
+                    match self.memory.visitors.get(&slot).filter(|(at, _)| self.now.since(*at) < VISITOR_REMEMBERED_US) {
+                        Some((_, known)) => drop(self.visitors.insert(slot, known.clone())),
+                        None => drop(visitors.insert(slot)),
+                    }
+                }
+                (None, Some(email)) => drop(people.insert((funnel.clone(), email))),
+                (None, None) => {}
+            }
+            if let Some(email) = reading.person.email_sha256 {
+                let slot = (funnel.clone(), email);
+                if !self.memory.keys.contains(&slot) {
+                    keys.insert(slot);
+                }
+            }
+        }
+        let facts = self.facts;
+        let visitors = try_join_all(
+            visitors
+                .into_iter()
+                .map(|slot| async move { facts.visitor(&slot.0, &slot.1).await.map(|known| (slot, known.map(Arc::new))) }.boxed()),
+        );
+        let people = try_join_all(
+            people.into_iter().map(|slot| async move { facts.person(&slot.0, &slot.1).await.map(|known| (slot, known)) }.boxed()),
+        );
+        let keys = try_join_all(
+            keys.into_iter().map(|slot| async move { facts.person_keys(&slot.0, &slot.1).await.map(|rows| (slot, rows)) }.boxed()),
+        );
+        let (visitors, people, keys) = tokio::try_join!(visitors, people, keys)?;
+        self.visitors.extend(visitors);
+        self.people.extend(people);
+        self.key_rows.extend(keys);
+        Ok(())
+    }
+
+    /// Keeps what the batch learned of visitors for the next one.
+    pub fn remember(self) {
+        for (slot, known) in self.visitors {
+            let at = self.memory.visitors.peek(&slot).map_or(self.now, |(at, _)| *at);
+            let at = if self.now.since(at) < VISITOR_REMEMBERED_US { at } else { self.now };
+            self.memory.visitors.put(slot, (at, known));
+        }
     }
 
     /// What stands around a record that is new or joins.
@@ -105,7 +188,7 @@ impl<'a> Lookout<'a> {
                     context: Some(Cell { at, value: (*reading.context).clone() }),
                     consent: new_consent.clone(),
                 };
-                self.remember_person(&row).await?;
+                self.remember_person(&row);
                 found.person_row = Some(Box::new(row));
             }
             let changed = Visitor {
@@ -128,18 +211,13 @@ impl<'a> Lookout<'a> {
         Ok(found)
     }
 
-    async fn remember_person(&mut self, row: &PersonRow) -> Result<(), ReadError> {
+    fn remember_person(&mut self, row: &PersonRow) {
         let slot = (row.funnel_id.clone(), row.email);
-        if !self.people.contains_key(&slot) {
-            let known = self.facts.person(&row.funnel_id, &row.email).await?;
-            self.people.insert(slot.clone(), known);
-        }
-        let known = self.people.entry(slot).or_default();
-        *known = Some(match known.take() {
-            Some(known) => known.merged(row.clone()),
+        let told = match self.told.remove(&slot) {
+            Some(told) => told.merged(row.clone()),
             None => row.clone(),
-        });
-        Ok(())
+        };
+        self.told.insert(slot, told);
     }
 
     async fn around_webhook(&mut self, reading: &Reading<'_>) -> Result<Surroundings, ReadError> {
@@ -150,7 +228,12 @@ impl<'a> Lookout<'a> {
             let known = self.facts.person(&slot.0, &email).await?;
             self.people.insert(slot.clone(), known);
         }
-        if let Some(Some(known)) = self.people.get(&slot) {
+        let known = self.people.get(&slot).cloned().flatten();
+        let known = match (known, self.told.get(&slot)) {
+            (Some(known), Some(told)) => Some(known.merged(told.clone())),
+            (known, told) => known.or_else(|| told.cloned()),
+        };
+        if let Some(known) = known {
             found.context = Arc::new(known.context.as_ref().map(|cell| cell.value.clone()).unwrap_or_default());
             found.consent = known.consent.as_ref().map(|cell| cell.value);
         }
@@ -160,15 +243,19 @@ impl<'a> Lookout<'a> {
     /// The person's key: from the cache, the ledger, or made now.
     async fn key(&mut self, funnel: &FunnelId, email: Digest) -> Result<(Uuid, Key, Option<PersonKey>), ReadError> {
         let slot = (funnel.clone(), email);
-        if let Some((key_id, key)) = self.keys.0.get(&slot) {
+        if let Some((key_id, key)) = self.memory.keys.get(&slot) {
             return Ok((*key_id, key.clone(), None));
         }
-        for row in self.facts.person_keys(funnel, &email).await? {
+        let rows = match self.key_rows.remove(&slot) {
+            Some(rows) => rows,
+            None => self.facts.person_keys(funnel, &email).await?,
+        };
+        for row in rows {
             let opened =
                 self.master.open(PERSON_KEY, &row.key).ok().and_then(|bytes| <[u8; secret::KEY_BYTES]>::try_from(bytes.as_slice()).ok());
             if let Some(bytes) = opened {
                 let key = Key::new(bytes);
-                self.keys.0.put(slot, (row.key_id, key.clone()));
+                self.memory.keys.put(slot, (row.key_id, key.clone()));
                 return Ok((row.key_id, key, None));
             }
             tracing::warn!(key_id = %row.key_id, "a person's key does not open under this master key; another is made");
@@ -179,7 +266,7 @@ impl<'a> Lookout<'a> {
         let key_id = self.world.new_id();
         let row = PersonKey { funnel_id: funnel.clone(), email, key_id, key: self.master.seal(PERSON_KEY, &bytes, nonce) };
         let key = Key::new(bytes);
-        self.keys.0.put(slot, (key_id, key.clone()));
+        self.memory.keys.put(slot, (key_id, key.clone()));
         Ok((key_id, key, Some(row)))
     }
 }

@@ -55,6 +55,7 @@ fn config(always_cold: bool) -> Config {
         filter_bytes_max: 1 << 20,
         snapshot_records: 3,
         drain_timeout_ms: 8_000,
+        visitors_cached: 1_000,
         filter_always_cold: always_cold,
         person_keys_cached: 100,
     }

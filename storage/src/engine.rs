@@ -21,7 +21,7 @@ use crate::{
     ledger::{Known, Page, TakenOver},
     log::{Append, AppendError, Committed, ReadError, Reader, Source},
     metrics::Metrics,
-    step::{CommitError, Step},
+    step::{Begun, CommitError, Step},
 };
 
 /// One of the engines. Cheap to clone.
@@ -108,7 +108,17 @@ impl Engine {
     pub(crate) async fn commit(&self, step: Step) -> Result<Vec<Position>, CommitError> {
         match self {
             Self::Embedded(engine) => engine.commit(step).await,
-            Self::Cluster(engine) => boxed(engine.commit(step)).await,
+            Self::Cluster(engine) => boxed(engine.clone().commit(step)).await,
+        }
+    }
+
+    pub(crate) async fn begin(&self, step: Step) -> Result<Begun, CommitError> {
+        match self {
+            Self::Embedded(engine) => {
+                let positions = engine.commit(step).await; // one batch: the parts are not apart
+                positions.map(|positions| Begun(Box::pin(std::future::ready(Ok(positions)))))
+            }
+            Self::Cluster(engine) => boxed(engine.clone().begin(step)).await,
         }
     }
 

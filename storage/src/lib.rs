@@ -29,7 +29,7 @@ pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
 pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
 pub use metrics::Metrics;
-pub use step::{CommitError, Consumed, Record, Reply, Step};
+pub use step::{Begun, CommitError, Consumed, Record, Reply, Step};
 
 use engine::Engine;
 use schemas::topic::{Group, Topic};
@@ -202,6 +202,12 @@ impl Storage {
     /// Makes a step true all at once. Answers the positions of its records, in their order.
     pub async fn commit(&self, step: Step) -> Result<Vec<schemas::envelope::Position>, CommitError> {
         self.engine.commit(step).await
+    }
+
+    /// Makes a step true in two parts: answers when its rows are durable, so that the next step may build on them, and hands back what
+    /// says when the rest is true.
+    pub async fn begin(&self, step: Step) -> Result<Begun, CommitError> {
+        self.engine.begin(step).await
     }
 
     /// The judge's tables.

@@ -1,6 +1,12 @@
 //! A step: rows, records and consumed offsets that become true together.
 
-use schemas::{row::Row, topic::Group, verdict::Answer};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::future::BoxFuture;
+use schemas::{envelope::Position, row::Row, topic::Group, verdict::Answer};
 
 /// What becomes true together.
 #[derive(Debug, Default)]
@@ -21,6 +27,18 @@ impl Step {
     /// An empty step of that name.
     pub fn named(name: &'static str) -> Self {
         Self { name, ..Self::default() }
+    }
+}
+
+/// A step of which the rows are durable and the verdicts gone; awaiting it says when the rest is true, and where its records stand.
+/// Steps of one partition become true in the order in which they were begun. Dropped, it becomes true all the same.
+pub struct Begun(pub(crate) BoxFuture<'static, Result<Vec<Position>, CommitError>>);
+
+impl Future for Begun {
+    type Output = Result<Vec<Position>, CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(context)
     }
 }
 

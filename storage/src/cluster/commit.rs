@@ -4,7 +4,10 @@
 //! changes nothing and an older owner's late row loses. While a server is away the step waits; it ends early only when the partition is
 //! lost or the store closes.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::BoxFuture;
 use schemas::{
@@ -17,11 +20,13 @@ use schemas::{
 use super::{
     Cluster,
     cql::{LedgerError, Stamped},
-    told, verdicts,
+    told,
+    transactor::Answered,
+    verdicts,
 };
 use crate::{
     log::ReadError,
-    step::{CommitError, Step},
+    step::{Begun, CommitError, Step},
 };
 
 /// How long to wait before the ledger is asked again, at first and at most.
@@ -29,20 +34,33 @@ const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
 
 impl Cluster {
-    pub(crate) async fn commit(&self, step: Step) -> Result<Vec<Position>, CommitError> {
+    pub(crate) async fn commit(self: Arc<Self>, step: Step) -> Result<Vec<Position>, CommitError> {
+        self.begin(step).await?.await
+    }
+
+    /// Rows and verdicts now; the transaction in its turn; last what takes evidence away.
+    pub(crate) async fn begin(self: Arc<Self>, step: Step) -> Result<Begun, CommitError> {
         if *self.closed.subscribe().borrow() {
             return Err(CommitError::Closed);
         }
         let began = Instant::now();
         let name = step.name;
         self.pause(name, "before");
-        let positions = self.make_true(step).await?;
-        self.pause(name, "after");
-        self.metrics.step_seconds.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
-        Ok(positions)
+        let (last, answered) = self.write_first(step).await?;
+        Ok(Begun(Box::pin(async move {
+            let positions = match answered {
+                Some(answered) => answered.await.unwrap_or(Err(CommitError::Closed))?,
+                None => Vec::new(),
+            };
+            self.until_written(&last).await?;
+            self.pause(name, "after");
+            self.metrics.step_seconds.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
+            Ok(positions)
+        })))
     }
 
-    async fn make_true(&self, step: Step) -> Result<Vec<Position>, CommitError> {
+    /// Everything before the transaction, and the transaction on its way. Answers the rows that come after it.
+    async fn write_first(&self, step: Step) -> Result<(Vec<Stamped>, Option<Answered>), CommitError> {
         let Step { name, rows, records, mut consumed, answers } = step;
         let of_sink = consumed.iter().find(|consumed| consumed.group == Group::Capi).map(|consumed| consumed.partition);
         let stamps = self.count(of_sink.or_else(|| intent_partition(&rows)), rows.len() as u64);
@@ -54,18 +72,15 @@ impl Cluster {
         for reply in &answers {
             self.producer.tell(&verdicts::record(reply), reply.to);
         }
-        let positions = if records.is_empty() && consumed.is_empty() {
-            Vec::new()
-        } else {
-            for consumed in consumed.iter_mut().filter(|consumed| consumed.group == Group::Capi) {
-                consumed.metadata = Some(self.with_told(consumed.partition, &stamps, consumed.metadata.take()));
-            }
-            let group = consumed.first().map(|consumed| consumed.group);
-            let transactor = self.transactors.get(&group).ok_or(CommitError::Closed)?;
-            transactor.commit(records, consumed).await?
-        };
-        self.until_written(&last).await?;
-        Ok(positions)
+        if records.is_empty() && consumed.is_empty() {
+            return Ok((last, None));
+        }
+        for consumed in consumed.iter_mut().filter(|consumed| consumed.group == Group::Capi) {
+            consumed.metadata = Some(self.with_told(consumed.partition, &stamps, consumed.metadata.take()));
+        }
+        let group = consumed.first().map(|consumed| consumed.group);
+        let transactor = self.transactors.get(&group).ok_or(CommitError::Closed)?;
+        Ok((last, Some(transactor.begin(records, consumed)?)))
     }
 
     /// Stamps for so many rows, counted on from the owner's last.
@@ -75,7 +90,7 @@ impl Cluster {
         let owned = owned.entry(partition).or_default();
         let first = told::stamp(owned.epoch, owned.number + 1);
         owned.number += rows;
-        Stamps { partition, epoch: owned.epoch, first, last: owned.number }
+        Stamps { epoch: owned.epoch, first, last: owned.number }
     }
 
     /// What is committed beside the offset: how far this owner's rows are told once the transaction is true.
@@ -148,7 +163,6 @@ impl Cluster {
 
 /// A step's stamps.
 struct Stamps {
-    partition: u32,
     epoch: i64,
     /// Of its first row.
     first: i64,

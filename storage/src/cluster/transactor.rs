@@ -51,6 +51,9 @@ impl Job {
     }
 }
 
+/// Where a job's answer comes; nothing comes if the store closes.
+pub(super) type Answered = oneshot::Receiver<Result<Vec<Position>, CommitError>>;
+
 /// The way to the thread.
 pub(super) struct Transactor {
     jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
@@ -135,8 +138,8 @@ impl Transactor {
         Ok(Self { jobs: Mutex::new(Some(sender)) })
     }
 
-    /// Makes records and offsets true together.
-    pub(super) async fn commit(&self, records: Vec<Append>, consumed: Vec<Consumed>) -> Result<Vec<Position>, CommitError> {
+    /// Makes records and offsets true together, after whatever was handed in before. What is answered says when.
+    pub(super) fn begin(&self, records: Vec<Append>, consumed: Vec<Consumed>) -> Result<Answered, CommitError> {
         let (answer, answered) = oneshot::channel();
         let sent = {
             let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +147,7 @@ impl Transactor {
             jobs.try_send(Job { records, consumed, answer })
         };
         sent.map_err(|_| CommitError::Lost("too many steps wait for the brokers".to_owned()))?;
-        answered.await.unwrap_or(Err(CommitError::Closed))
+        Ok(answered)
     }
 
     /// Takes no more; what is at hand is finished or given up.
@@ -454,6 +457,9 @@ pub(super) fn settings(mut settings: ClientConfig, id: &str, transaction_timeout
         .set("transaction.timeout.ms", transaction_timeout_ms.to_string())
         // Lower than the transaction's own time, as the library asks.
         .set("message.timeout.ms", (transaction_timeout_ms / 2).max(1_000).to_string())
+        // "Still busy with your last transaction" is an ordinary answer here: ask again soon, not after the default of 100 ms.
+        .set("retry.backoff.ms", "5")
+        .set("retry.backoff.max.ms", "500")
         .set("linger.ms", "0") // the records of a transaction are all handed over at once
         .set("compression.type", "lz4");
     settings
