@@ -1,6 +1,6 @@
 //! One durable append: raw events in, nothing else; the answer is whether they are there for good.
 
-use schemas::{key::DedupKey, raw::Raw, topic::Topic};
+use schemas::{envelope::Position, key::DedupKey, raw::Raw, topic::Topic};
 use storage::{Append, AppendError};
 
 use crate::{Door, refuse::Refused};
@@ -13,10 +13,10 @@ pub(crate) fn record(raw: &Raw<'_>, key: &DedupKey) -> Append {
 }
 
 /// Appends; answers once they would survive. Any doubt is [`Refused::Unavailable`].
-pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<(), Refused> {
+pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<Vec<Position>, Refused> {
     let appended = tokio::time::timeout(door.config.append_timeout(), door.appender.append(records)).await;
     match appended {
-        Ok(Ok(_)) => return Ok(()),
+        Ok(Ok(positions)) => return Ok(positions),
         Ok(Err(error @ AppendError::Lost(_))) => tracing::warn!(%error, "an append was lost"),
         // Full, closing, slow: true of every request until it is over. The metrics count them, readiness says it.
         Ok(Err(error @ (AppendError::Full | AppendError::Busy(_) | AppendError::Closed))) => {

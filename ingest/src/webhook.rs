@@ -97,17 +97,27 @@ async fn take(
     };
     let key: DedupKey = hook.dedup_key(&funnel.funnel.id, &event_id);
     let waiter = door.answers.expect(raw.id); // before the append, so that no verdict is missed
-    append::durably(door, vec![append::record(&raw, &key)]).await.inspect_err(|_| door.metrics.unavailable(Kind::Webhook))?;
+    let stored = append::durably(door, vec![append::record(&raw, &key)]).await;
+    let positions = stored.inspect_err(|_| door.metrics.unavailable(Kind::Webhook))?;
     door.metrics.stored(Kind::Webhook);
     let about = About { event: hook.event, order_id: hook.order_id.as_ref(), warnings: &hook.warnings };
-    judged(door, about, waiter).await
+    judged(door, about, positions.first().map(|position| position.partition), waiter).await
 }
 
-async fn judged(door: &Door, about: About<'_>, mut waiter: Waiter) -> Result<Reply, Refused> {
+/// Waits for the verdict; not at all where the partition's judge is known to be silent, so that nobody's connection is held for it.
+async fn judged(door: &Door, about: About<'_>, raw_partition: Option<u32>, mut waiter: Waiter) -> Result<Reply, Refused> {
     let since = Instant::now();
-    if let Ok(Some(verdict)) = timeout(door.config.verdict_timeout(), waiter.verdict()).await {
+    let is_silent = raw_partition.is_some_and(|partition| door.answers.is_silent(partition));
+    let verdict = match is_silent {
+        true => waiter.verdict_now(),
+        false => timeout(door.config.verdict_timeout(), waiter.verdict()).await.ok().flatten(),
+    };
+    if let Some(verdict) = verdict {
         door.metrics.verdict_came(since.elapsed());
         return answer::judged(about, verdict);
+    }
+    if let Some(partition) = raw_partition.filter(|_| !is_silent) {
+        door.answers.waited_in_vain(partition);
     }
     door.metrics.verdict_missed();
     Ok(answer::accepted(about))

@@ -2,8 +2,8 @@
 //! cluster whoever reads this process's partition of `verdicts`.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use schemas::verdict::{Answer, Verdict};
@@ -16,6 +16,8 @@ use uuid::Uuid;
 pub struct Answers {
     partition: u32,
     waiting: Arc<Mutex<HashMap<Uuid, oneshot::Sender<Verdict>>>>,
+    /// Raw partitions on whose judge somebody waited in vain, and from which nothing came since. Bounded by the topic's partitions.
+    silent: Arc<Mutex<HashSet<u32>>>,
 }
 
 /// A door's place in the queue; dropping it gives the place up.
@@ -47,18 +49,47 @@ impl Answers {
     pub(crate) fn give(&self, answers: impl IntoIterator<Item = Answer>) {
         let mut waiting = self.lock();
         for answer in answers {
+            self.hears(answer.raw_partition);
             if let Some(sender) = waiting.remove(&answer.raw_id) {
                 let _ = sender.send(answer.verdict); // the door may have stopped waiting this instant
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, oneshot::Sender<Verdict>>> {
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner) // a map insert leaves no half-made state behind
+    /// Whether the judge of a raw partition is known to be silent. It is heard again by itself: what it says of records that nobody waits
+    /// for any more comes too.
+    pub fn is_silent(&self, raw_partition: u32) -> bool {
+        lock(&self.silent).contains(&raw_partition)
+    }
+
+    /// Somebody waited in vain for the judge of that partition.
+    pub fn waited_in_vain(&self, raw_partition: u32) {
+        if lock(&self.silent).insert(raw_partition) {
+            tracing::warn!(raw_partition, "no verdict comes from this partition; webhooks are answered 202 until one does");
+        }
+    }
+
+    fn hears(&self, raw_partition: u32) {
+        if lock(&self.silent).remove(&raw_partition) {
+            tracing::info!(raw_partition, "verdicts come again");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, oneshot::Sender<Verdict>>> {
+        lock(&self.waiting)
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner) // an insert leaves no half-made state behind
+}
+
 impl Waiter {
+    /// The verdict, if it is here already.
+    pub fn verdict_now(&mut self) -> Option<Verdict> {
+        self.receiver.try_recv().ok()
+    }
+
     /// The verdict. `None` if it can no longer come.
     pub async fn verdict(&mut self) -> Option<Verdict> {
         (&mut self.receiver).await.ok()

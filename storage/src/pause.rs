@@ -1,17 +1,20 @@
-//! For tests: stands still for ever at a step of the way, to be killed there; and a sync that fails as a disk would.
+//! For tests: stands still at a step of the way, to be killed there, or to be continued by a signal.
 
-/// Where to stand still: a name as in the setting `storage.pause_at`, and the how-manieth time (`judge.after:3`).
+/// Where to stand still: a name as in the setting `storage.pause_at`, and the how-manieth time (`judge.after:3`). With `stop/` before it
+/// the whole process stops as by SIGSTOP and goes on when it is told to (`stop/intent.after`).
 pub(crate) struct Pause {
     name: String,
     left: u64,
+    is_stop: bool,
 }
 
 impl Pause {
     /// From the setting.
     pub(crate) fn new(setting: &str) -> Self {
+        let (is_stop, setting) = setting.strip_prefix("stop/").map_or((false, setting), |rest| (true, rest));
         match setting.rsplit_once(':').and_then(|(name, count)| Some((name, count.parse().ok()?))) {
-            Some((name, count)) => Self { name: name.to_owned(), left: count },
-            None => Self { name: setting.to_owned(), left: 1 },
+            Some((name, count)) => Self { name: name.to_owned(), left: count, is_stop },
+            None => Self { name: setting.to_owned(), left: 1, is_stop },
         }
     }
 
@@ -20,9 +23,16 @@ impl Pause {
         if self.name.strip_prefix(step).and_then(|rest| rest.strip_prefix('.')) != Some(when) {
             return;
         }
-        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            return; // it stopped here once and was continued
+        }
+        self.left -= 1;
         if self.left == 0 {
             eprintln!("paused at {}", self.name);
+            if self.is_stop {
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP); // our own process
+                return;
+            }
             loop {
                 std::thread::park();
             }

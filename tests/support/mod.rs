@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each suite uses its part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
+pub mod cluster;
 pub mod http;
 
 use std::{
@@ -345,10 +346,17 @@ impl House {
 
 /// Runs a command on a data folder and reads its JSON lines.
 pub fn command_on(data: &Path, words: &[&str]) -> Vec<Value> {
+    try_command_on(data, words).unwrap_or_else(|why| panic!("{words:?}: {why}"))
+}
+
+/// The same; an error is what the command said.
+pub fn try_command_on(data: &Path, words: &[&str]) -> Result<Vec<Value>, String> {
     let output = rapidmetrics().args(words).arg("--json").arg("--data").arg(data).output().expect("the binary starts");
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     let text = String::from_utf8(output.stdout).expect("text");
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    Ok(text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect())
 }
 
 /// The demo, as a newcomer starts it, on free ports.
