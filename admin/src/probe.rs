@@ -16,25 +16,18 @@ use crate::Checks;
 pub(crate) const NAME: &str = "append";
 /// Why nothing is tried: it would only fill the volume further.
 pub(crate) const REFUSED: &str = "the store takes no events: the volume is too full, or it is closing";
-/// Why somebody must try: others already failed.
-const FAILED: &str = "the last append did not work; one is tried every second";
 const EVERY: Duration = Duration::from_secs(1);
-/// A sync that takes longer than this is not something to send traffic to.
-const WAIT: Duration = Duration::from_secs(5);
+/// An append that takes longer than this is nothing to send traffic to. With the second between two looks, readiness says so within five.
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Keeps the check `append` true until `stop` is cancelled.
 pub async fn probe(appender: Appender, world: Arc<dyn World>, checks: Checks, stop: CancellationToken) {
     checks.fail(NAME, "no append has worked yet");
     let mut works = false;
     while !stop.is_cancelled() {
-        if works && !appender.last_worked() {
-            works = false;
-            tracing::info!(works, "appends");
-            checks.fail(NAME, FAILED); // at once: the attempt that may mend it can take its time
-        }
         let now = if !appender.accepts() {
             Err(REFUSED.to_owned())
-        } else if works {
+        } else if works && appender.last_worked() {
             Ok(())
         } else {
             attempt(&appender, &*world).await

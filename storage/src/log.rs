@@ -57,7 +57,8 @@ impl Appender {
         self.engine.accepts()
     }
 
-    /// Whether the last append of this process worked, as far as is known. For readiness: while it did not, somebody must try.
+    /// Whether the last append of this process worked and no server was lost since, as far as is known. For readiness: else somebody must
+    /// try.
     pub fn last_worked(&self) -> bool {
         self.engine.last_append_worked()
     }

@@ -56,7 +56,7 @@ impl Health {
         self.failed.store(false, Relaxed);
     }
 
-    /// An append failed, or no broker answers.
+    /// An append failed, or a broker was lost.
     pub(super) fn ill(&self) {
         self.failed.store(true, Relaxed);
     }
@@ -91,11 +91,14 @@ impl ClientContext for Told {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.health.ill();
-            tracing::warn!(purpose = self.purpose, "no broker answers; trying on");
-        } else {
-            tracing::debug!(purpose = self.purpose, %error, reason, "kafka client");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                self.health.ill();
+                tracing::warn!(purpose = self.purpose, "no broker answers; trying on");
+            }
+            // One of many, or an idle connection closed, or all that there are: whoever asks after our health finds out by an append.
+            Some(RDKafkaErrorCode::BrokerTransportFailure) => self.health.ill(),
+            _ => tracing::debug!(purpose = self.purpose, %error, reason, "kafka client"),
         }
     }
 
