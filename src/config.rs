@@ -29,7 +29,6 @@ pub struct Settings {
     pub capi: projections::capi::Config,
     pub storage: storage::Config,
     pub engine: Engine,
-    pub spool: Spool,
     pub admin: admin::Config,
     pub security: Security,
     pub log: Log,
@@ -43,16 +42,6 @@ pub enum Engine {
     Embedded,
     /// Servers shared with other processes. The instance's name is the house's to give.
     Cluster(Box<Cluster>),
-}
-
-/// Section `[spool]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spool {
-    /// Empty: no spool.
-    pub dir: PathBuf,
-    /// Bytes in it at most.
-    pub bytes_max: u64,
 }
 
 /// Section `[security]`.
@@ -301,7 +290,6 @@ impl Layers {
             capi,
             storage: storage.into(),
             engine,
-            spool: self.section("spool")?,
             admin: self.section("admin")?,
             security: self.section("security")?,
             log: self.section("log")?,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{Account, MetaBox, Process, command_on, free_port, try_command_on, http::Client, rapidmetrics, signal, wait_for};
+use super::{Account, MetaBox, Process, command_on, free_port, http::Client, rapidmetrics, signal, try_command_on, wait_for};
 
 /// Topics, tables, master key and folders of one test.
 pub struct Cluster {

@@ -167,15 +167,15 @@ impl Producer {
             .key(&record.key[..])
             .payload(&record.value[..])
             .timestamp(record.time.millis());
-        producer.send(told).map_err(|(error, _)| match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::QueueFull) => AppendError::Busy("the brokers are slower than what comes in".to_owned()),
-            _ => {
-                self.told.health.ill();
-                if producer.client().fatal_error().is_some() {
-                    self.renew(&self.inner.load());
-                }
-                AppendError::Busy(error.to_string())
+        producer.send(told).map_err(|(error, _)| {
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
+                return AppendError::Busy("the brokers are slower than what comes in".to_owned());
             }
+            self.told.health.ill();
+            if producer.client().fatal_error().is_some() {
+                self.renew(&self.inner.load());
+            }
+            AppendError::Busy(error.to_string())
         })
     }
 

@@ -122,6 +122,7 @@ impl Cluster {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn failed(error: LedgerError) -> ReadError {
     match &error {
         LedgerError::Transient(why) => ReadError::Failed(format!("the ledger does not answer: {why}")),

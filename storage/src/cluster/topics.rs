@@ -36,10 +36,10 @@ fn keeping(topic: Topic) -> Vec<(&'static str, String)> {
             ("min.compaction.lag.ms", (7 * DAY_MS).to_string()),
             ("delete.retention.ms", (30 * DAY_MS).to_string()),
         ],
-        // Never dropped before their consumer has read them: the consuming role deletes what is old and read.
-        Topic::Raw | Topic::Dispatch | Topic::Commands => for_ever(),
-        // Changes build on one another (a link needs its pixel), so compaction could fold them in a wrong order. It is small.
-        Topic::Directory => for_ever(),
+        // Never dropped before their consumer has read them: deleting what is old and read is the consuming role's, and not built yet.
+        // The directory's changes build on one another (a link needs its pixel), so compaction could fold them in a wrong order; it is
+        // small.
+        Topic::Raw | Topic::Dispatch | Topic::Commands | Topic::Directory => for_ever(),
         Topic::Verdicts => vec![
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", (3_600 * 1_000).to_string()),

@@ -129,7 +129,7 @@ fn statement(text: &str) -> String {
 }
 
 fn checksum(text: &str) -> String {
-    Sha256::digest(statement(text).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(statement(text).as_bytes()))
 }
 
 fn table(name: &str) -> &str {

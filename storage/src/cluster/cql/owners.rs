@@ -34,7 +34,7 @@ pub(super) fn bucket(attempt: u64) -> i64 {
 /// One row of `owners`.
 struct Owner {
     epoch: i64,
-    owner: Uuid,
+    by: Uuid,
     attempt: i64,
 }
 
@@ -57,7 +57,7 @@ impl Ledger {
                 applied?; // try again from the beginning: a second take-over only raises the epoch once more
             }
             // The attempt is read after the take-over: from here on no former owner can raise it.
-            if let Some(now) = self.owner(partition).await?.filter(|now| now.epoch == epoch && now.owner == owner) {
+            if let Some(now) = self.owner(partition).await?.filter(|now| now.epoch == epoch && now.by == owner) {
                 return Ok((epoch, (now.attempt + 1) as u64));
             }
         }
@@ -89,7 +89,7 @@ impl Ledger {
         let answer = self.run(&self.statements().get_owner, (partition as i32,)).await?;
         let answer = answer.into_rows_result().map_err(|error| shape(TABLE, &error))?;
         let row = answer.maybe_first_row::<(i64, Uuid, i64)>().map_err(|error| shape(TABLE, &error))?;
-        Ok(row.map(|(epoch, owner, attempt)| Owner { epoch, owner, attempt }))
+        Ok(row.map(|(epoch, by, attempt)| Owner { epoch, by, attempt }))
     }
 
     async fn conditional(&self, asked: &Asked, values: impl scylla::serialize::row::SerializeRow) -> Result<bool, LedgerError> {

@@ -49,12 +49,11 @@ impl Ledger {
             }
             let values = (partition as i32, generation, next_offset);
             let rows = self.all_rows::<(i32, Vec<u8>)>(&self.statements().get_pieces, values, TABLE).await?;
-            match joined(rows) {
-                Some(bytes) => {
-                    let (generation, next_offset) = (generation as u32, next_offset as u64);
-                    whole.push(FilterSnapshot { partition, generation, next_offset, bytes });
-                }
-                None => tracing::warn!(partition, generation, next_offset, "a filter snapshot is damaged and was passed over"),
+            if let Some(bytes) = joined(rows) {
+                let (generation, next_offset) = (generation as u32, next_offset as u64);
+                whole.push(FilterSnapshot { partition, generation, next_offset, bytes });
+            } else {
+                tracing::warn!(partition, generation, next_offset, "a filter snapshot is damaged and was passed over");
             }
         }
         Ok(whole)

@@ -11,7 +11,7 @@ use schemas::{
     id::{FunnelId, VisitorId},
     order::OrderId,
     person::Digest,
-    row::{Cell, Intent, Leg, PersonKey, PersonRow, Row, Seen, Visitor, Waiting},
+    row::{Cell, Intent, Leg, PersonKey, PersonRow, Row, Visitor, Waiting},
     time::{DAY_US, SECOND_US, Time},
 };
 use scylla::value::MaybeUnset;
@@ -45,27 +45,17 @@ impl Ledger {
         stream::iter(writes).buffer_unordered(self.0.in_flight_max).try_collect::<()>().await
     }
 
-    /// Both legs of a key that comes from another store, under the partition in which this log looks for it.
-    pub(crate) async fn write_moved(&self, key: &str, seen: &Seen, raw_partition: u32) -> Result<(), LedgerError> {
-        for leg in [LegName::Browser, LegName::Server] {
-            if let Some(cell) = seen.leg(leg) {
-                self.put_seen(key, leg, cell, raw_partition).await?;
-            }
-        }
-        Ok(())
-    }
-
     async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
         let to = self.statements();
         match row {
             Row::Seen { key, leg, cell } => self.put_seen(key, *leg, cell, cell.position.partition).await,
             Row::Purchase(purchase) => {
                 let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, purchase.received_at, purchase);
-                self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision).await
+                Box::pin(self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision)).await
             }
             Row::Lead(lead) => {
                 let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, lead.received_at, lead);
-                self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision).await
+                Box::pin(self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision)).await
             }
             Row::Visitor(visitor) => self.put_visitor(visitor).await,
             Row::Person(person) => self.put_person(person).await,
@@ -73,7 +63,7 @@ impl Ledger {
             Row::FilterSnapshot(snapshot) => self.put_snapshot(snapshot).await,
             Row::Intent(intent) => self.put_intent(intent, owners::epoch(stamp)).await,
             Row::Delivery(delivery) => self.put_delivery(delivery, stamp).await,
-            Row::Waiting(waiting) => self.put_waiting(waiting, stamp, now).await,
+            Row::Waiting(waiting) => Box::pin(self.put_waiting(waiting, stamp, now)).await,
             Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
                 self.run(&to.drop_waiting, (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str())).await.map(drop)
             }
