@@ -20,7 +20,7 @@ pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<Vec<Pos
         Ok(Err(error @ AppendError::Lost(_))) => tracing::warn!(%error, "an append was lost"),
         // Full, closing, slow: true of every request until it is over. The metrics count them, readiness says it.
         Ok(Err(error @ (AppendError::Full | AppendError::Busy(_) | AppendError::Closed))) => {
-            tracing::debug!(%error, "nothing was appended")
+            tracing::debug!(%error, "nothing was appended");
         }
         Err(elapsed) => tracing::debug!(error = %elapsed, "an append took too long"),
     }

@@ -108,10 +108,8 @@ async fn take(
 async fn judged(door: &Door, about: About<'_>, raw_partition: Option<u32>, mut waiter: Waiter) -> Result<Reply, Refused> {
     let since = Instant::now();
     let is_silent = raw_partition.is_some_and(|partition| door.answers.is_silent(partition));
-    let verdict = match is_silent {
-        true => waiter.verdict_now(),
-        false => timeout(door.config.verdict_timeout(), waiter.verdict()).await.ok().flatten(),
-    };
+    let verdict =
+        if is_silent { waiter.verdict_now() } else { timeout(door.config.verdict_timeout(), waiter.verdict()).await.ok().flatten() };
     if let Some(verdict) = verdict {
         door.metrics.verdict_came(since.elapsed());
         return answer::judged(about, verdict);

@@ -151,12 +151,12 @@ impl Storage {
 
     /// Connects to the servers of a cluster; refuses what is not as [`Storage::migrate`] made it. `owner` is a fresh id of this process.
     pub async fn open_cluster(config: ClusterConfig, owner: uuid::Uuid) -> Result<Self, OpenError> {
-        Ok(Self { engine: Engine::Cluster(cluster::Cluster::open(config, owner).await?) })
+        Ok(Self { engine: Engine::Cluster(Box::pin(cluster::Cluster::open(config, owner)).await?) })
     }
 
     /// Makes the topics and tables of a cluster that are not there. Answers their names.
     pub async fn migrate(config: &ClusterConfig) -> Result<Vec<String>, OpenError> {
-        cluster::Cluster::migrate(config).await
+        Box::pin(cluster::Cluster::migrate(config)).await
     }
 
     /// How many partitions a topic has.

@@ -126,6 +126,7 @@ async fn ask(settings: &ClientConfig) -> Result<HashMap<String, u32>, OpenError>
     Ok(there.map(|topic| (topic.name().to_owned(), topic.partitions().len() as u32)).collect())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
 fn unreachable(error: rdkafka::error::KafkaError) -> OpenError {
     OpenError::Cluster(format!("no Kafka broker answers ({error}); check storage.kafka.brokers and storage.kafka.properties"))
 }

@@ -130,9 +130,10 @@ impl Partition {
         }
         let mut item = Item::fresh(offset, dispatch, self.now(), &self.room.pending);
         // Above the mark nothing was ever written. Below it a row that was told means: it has its outcome, or it waits.
-        let known = match offset < self.touched_before {
-            true => self.deliveries.delivery(&item.dispatch.pixel_id, &item.dispatch.dedup_key).await?,
-            false => None,
+        let known = if offset < self.touched_before {
+            self.deliveries.delivery(&item.dispatch.pixel_id, &item.dispatch.dedup_key).await?
+        } else {
+            None
         };
         match known {
             Some(known) if known.is_told => {
