@@ -4,7 +4,7 @@
 mod support;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     process::Command,
     sync::{
         Arc, Mutex,
@@ -61,10 +61,10 @@ fn account_for(cluster: &Cluster, meta: &MetaBox, orders: &[String]) {
     });
     assert!(purchases.values().all(|count| *count == 1), "one order, one purchase");
     let expected = purchases.len() * account.pixels.len();
-    let ids: HashMap<String, ()> = purchases.keys().map(|order| (format!("{}:{order}", account.funnel), ())).collect();
+    let ids: HashSet<String> = purchases.keys().map(|order| format!("{}:{order}", account.funnel)).collect();
     let deliveries = wait_at_most(Duration::from_secs(180), "every delivery to end", || {
         let mut deliveries = cluster.export("deliveries");
-        deliveries.retain(|delivery| ids.contains_key(delivery["event_id"].as_str().expect("an id")));
+        deliveries.retain(|delivery| ids.contains(delivery["event_id"].as_str().expect("an id")));
         (deliveries.len() == expected && deliveries.iter().all(|delivery| delivery["outcome"] != "waiting")).then_some(deliveries)
     });
     let mut copies_at_meta: HashMap<(String, String), u64> = HashMap::new();
@@ -98,7 +98,7 @@ fn account_for(cluster: &Cluster, meta: &MetaBox, orders: &[String]) {
     let outcomes = wait_for("the topic deliveries to tell every outcome", || {
         let mut outcomes: BTreeMap<(String, String), usize> = BTreeMap::new();
         for delivery in cluster.outside("deliveries") {
-            if ids.contains_key(delivery["event_id"].as_str().expect("an id")) {
+            if ids.contains(delivery["event_id"].as_str().expect("an id")) {
                 let slot = (delivery["pixel_id"].as_str().unwrap().to_owned(), delivery["event_id"].as_str().unwrap().to_owned());
                 *outcomes.entry(slot).or_default() += 1;
             }
