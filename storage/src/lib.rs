@@ -9,6 +9,7 @@
 //! Rooms see these types and never an engine's. The engine is one of a closed list.
 
 mod answers;
+mod cluster;
 mod embedded;
 mod engine;
 mod ledger;
