@@ -18,9 +18,11 @@ use super::{
 /// this time, should its holder die.
 const LOCK: i32 = -1;
 const LOCK_S: i32 = 120;
-/// Looks at a lock that another process holds, and the pause between them.
-const LOCK_LOOKS: u32 = 600;
-const LOCK_PAUSE: Duration = Duration::from_millis(250);
+/// Looks at what another process is doing, and the pause between them: it may hold the lock until it goes by itself.
+const LOOKS: u32 = 600;
+const PAUSE: Duration = Duration::from_millis(250);
+/// Looks at what another process has made: a node lists a table a moment before it takes statements on it.
+const LOOKS_SOON: u32 = 40;
 
 const RUN_MIGRATE: &str = "run `rapidmetrics migrate`";
 
@@ -40,11 +42,12 @@ pub(super) async fn migrate(config: &CqlConfig, connected: &Connected) -> Result
         );
         change(session, &make).await?;
     }
-    enter(session, keyspace).await?;
+    settled(session, keyspace).await?;
     let is_scylla = is_scylla(session).await;
     if !tables(session, keyspace).await?.contains(NOTES.table()) {
         change(session, &NOTES.statement(is_scylla)).await?;
     }
+    settled(session, keyspace).await?;
     if nothing_is_missing(session, keyspace).await? {
         return Ok(Vec::new());
     }
@@ -112,7 +115,7 @@ async fn apply(session: &Session, keyspace: &str, is_scylla: bool) -> Result<Vec
 async fn lock(session: &Session) -> Result<(), String> {
     let take = "INSERT INTO schema_migrations (id, name, checksum) VALUES (?, 'lock', ?) IF NOT EXISTS USING TTL ?";
     let mine = session.session_id().to_string();
-    for _ in 0..LOCK_LOOKS {
+    for _ in 0..LOOKS {
         let answer = session.query_unpaged(take, (LOCK, &mine, LOCK_S)).await;
         let rows =
             answer.map_err(|cause| cause.to_string()).and_then(|answer| answer.into_rows_result().map_err(|cause| cause.to_string()));
@@ -124,9 +127,28 @@ async fn lock(session: &Session) -> Result<(), String> {
             Ok(_) => {}
             Err(cause) => tracing::warn!(%cause, "the lock of migrate was not answered"),
         }
-        tokio::time::sleep(LOCK_PAUSE).await;
+        tokio::time::sleep(PAUSE).await;
     }
     Err("another process is migrating this keyspace and does not end; look at it, then migrate again".to_owned())
+}
+
+/// Enters the keyspace once it and its notes, if it has any, take statements.
+async fn settled(session: &Session, keyspace: &str) -> Result<(), String> {
+    for _ in 1..LOOKS_SOON {
+        if is_settled(session, keyspace).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    is_settled(session, keyspace).await
+}
+
+async fn is_settled(session: &Session, keyspace: &str) -> Result<(), String> {
+    enter(session, keyspace).await?;
+    if tables(session, keyspace).await?.contains(NOTES.table()) {
+        applied(session).await?;
+    }
+    Ok(())
 }
 
 /// A change of the schema: true on every node when this answers.
