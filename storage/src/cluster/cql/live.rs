@@ -1,5 +1,6 @@
 //! What must hold on a real server: run against the one that `RAPIDMETRICS_TEST_CQL` (`host:port`) names, or skipped and said.
 //!
+//! With `RAPIDMETRICS_TEST_CQL_CA` (a PEM file of authorities) everything goes over TLS.
 //! One keyspace for the process, made once; tests stay apart by their funnels, pixels and partitions.
 
 use std::{env, time::Instant};
@@ -29,6 +30,7 @@ fn config(name: &str) -> Option<CqlConfig> {
         println!("skipped: RAPIDMETRICS_TEST_CQL is not set");
         return None;
     };
+    let tls_ca_file = env::var_os("RAPIDMETRICS_TEST_CQL_CA").map(Into::into);
     Some(CqlConfig {
         nodes: vec![node],
         keyspace: format!("rm_{name}_{}", std::process::id()),
@@ -36,8 +38,8 @@ fn config(name: &str) -> Option<CqlConfig> {
         replication_factor: 1,
         username: String::new(),
         password: String::new(),
-        tls: false,
-        tls_ca_file: None,
+        tls: tls_ca_file.is_some(),
+        tls_ca_file,
         request_timeout_ms: 10_000,
         in_flight_max: 256,
     })
