@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use schemas::{row::Seen, time::Time, topic::Topic};
+use schemas::{key, row::Seen, time::Time, topic::Topic};
 use storage::Facts;
 use tokio::sync::Notify;
 
@@ -111,8 +111,8 @@ fn scan(facts: Facts, partition: u32) -> Scan {
             heard
         };
         let mut keys = Vec::with_capacity(CHUNK_KEYS);
-        let scanned = runtime.block_on(facts.scan_seen(partition, &mut |key, seen| {
-            keys.push((is_order(key), filter::digest(key), newest(seen)));
+        let scanned = runtime.block_on(facts.scan_seen(partition, &mut |text, seen| {
+            keys.push((key::is_order(text), filter::digest(text), newest(seen)));
             if keys.len() == CHUNK_KEYS {
                 send(Chunk::Keys(std::mem::replace(&mut keys, Vec::with_capacity(CHUNK_KEYS))));
             }
@@ -127,11 +127,6 @@ fn scan(facts: Facts, partition: u32) -> Scan {
         ring.notify_one(); // wakes the judge for the hang-up
     });
     Scan { chunks, bell }
-}
-
-/// Whether a dedup key's text names an order: a funnel's id has no `|`.
-fn is_order(key: &str) -> bool {
-    matches!(key.split('|').nth(1), Some("purchase" | "lead"))
 }
 
 fn newest(seen: &Seen) -> Time {

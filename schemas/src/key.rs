@@ -71,6 +71,11 @@ impl fmt::Display for DedupKey {
     }
 }
 
+/// Whether a dedup key's text names an order: a funnel's id has no `|`.
+pub fn is_order(key: &str) -> bool {
+    matches!(key.split('|').nth(1), Some("purchase" | "lead"))
+}
+
 /// The event id that pixel, browser leg and webhook leg of one order share at Meta.
 pub fn order_event_id(funnel: &FunnelId, order: &OrderId) -> String {
     format!("{funnel}:{order}")
@@ -104,6 +109,11 @@ mod tests {
         assert_eq!(DedupKey::Lead(funnel.clone(), order.clone()).partition_key(), "fn_1|lead|A|7");
         assert_eq!(event.to_string(), "fn_1|event|v-1|AddToCart|e1");
         assert_eq!(event.partition_key(), "fn_1|visitor|v-1");
+        for (key, order) in
+            [("fn_1|purchase|A|7", true), ("fn_1|lead|A", true), ("fn_1|event|v|purchase|e", false), ("fn_1|hook|lead", false)]
+        {
+            assert_eq!(is_order(key), order, "{key}");
+        }
         assert_eq!(order_event_id(&funnel, &order), "fn_1:A|7");
         assert_eq!(idempotent_event_id(&funnel, "k"), idempotent_event_id(&funnel, "k"));
         assert_ne!(idempotent_event_id(&funnel, "k"), idempotent_event_id(&funnel, "l"));

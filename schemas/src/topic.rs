@@ -115,6 +115,9 @@ pub enum Group {
 }
 
 impl Group {
+    /// All groups.
+    pub const ALL: [Self; 2] = [Self::Processor, Self::Capi];
+
     /// The group's name in the log's own bookkeeping.
     pub fn name(self) -> &'static str {
         match self {

@@ -86,7 +86,10 @@ pub enum OpenError {
         /// What was committed.
         committed: u64,
     },
-    /// A server of the cluster cannot be reached, or is not as `migrate` made it.
+    /// A server of the cluster cannot be reached. It may come back.
+    #[error("{0}")]
+    Away(String),
+    /// A server of the cluster is not as `migrate` made it, or says no.
     #[error("{0}")]
     Cluster(String),
     /// A topic is missing.

@@ -66,15 +66,15 @@ impl Health {
     }
 }
 
-/// What a client is told by the library.
+/// Hears what the library says of a client.
 #[derive(Clone)]
-pub(super) struct Told {
+pub(super) struct Observer {
     pub(super) purpose: &'static str,
     pub(super) health: Arc<Health>,
     pub(super) metrics: Metrics,
 }
 
-impl ClientContext for Told {
+impl ClientContext for Observer {
     fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
         // What the library calls an error it mostly recovers from by itself: a human need not come.
         match level {
@@ -107,7 +107,27 @@ impl ClientContext for Told {
     }
 }
 
-impl rdkafka::consumer::ConsumerContext for Told {}
+impl rdkafka::consumer::ConsumerContext for Observer {}
+
+/// A client with a context of its own hands on what the library says of it.
+macro_rules! observed {
+    ($context:ty, $observer:tt) => {
+        impl rdkafka::ClientContext for $context {
+            fn log(&self, level: rdkafka::config::RDKafkaLogLevel, fac: &str, message: &str) {
+                self.$observer.log(level, fac, message);
+            }
+
+            fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+                self.$observer.error(error, reason);
+            }
+
+            fn stats(&self, statistics: rdkafka::Statistics) {
+                self.$observer.stats(statistics);
+            }
+        }
+    };
+}
+pub(super) use observed;
 
 /// A client that only asks and administers.
 pub(super) type Plain = DefaultClientContext;

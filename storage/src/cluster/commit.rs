@@ -40,7 +40,7 @@ impl Cluster {
 
     /// Rows and verdicts now; the transaction in its turn; last what takes evidence away.
     pub(crate) async fn begin(self: Arc<Self>, step: Step) -> Result<Begun, CommitError> {
-        if *self.closed.subscribe().borrow() {
+        if *self.closed.borrow() {
             return Err(CommitError::Closed);
         }
         let began = Instant::now();

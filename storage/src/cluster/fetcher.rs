@@ -22,7 +22,7 @@ use rdkafka::{
 use schemas::{envelope::Position, time::Time, topic::Topic};
 use tokio::sync::Notify;
 
-use super::{client::Told, names::Names, offsets::Asker};
+use super::{client::Observer, names::Names, offsets::Asker};
 use crate::log::{ReadError, Stored};
 
 /// How long the thread sleeps when nothing comes: it looks whether it should end.
@@ -31,7 +31,7 @@ const POLL: Duration = Duration::from_millis(200);
 /// All fetchers of this process.
 pub(super) struct Fetchers {
     settings: ClientConfig,
-    told: Told,
+    observer: Observer,
     names: Arc<Names>,
     asker: Asker,
     inbox_bytes_max: usize,
@@ -44,7 +44,7 @@ struct Fetcher {
     topic: Topic,
     name: String,
     generation: u32,
-    consumer: BaseConsumer<Told>,
+    consumer: BaseConsumer<Observer>,
     inboxes: Mutex<HashMap<u32, Arc<Inbox>>>,
     stop: AtomicBool,
 }
@@ -86,8 +86,8 @@ struct Seat {
 }
 
 impl Fetchers {
-    pub(super) fn new(settings: ClientConfig, told: Told, names: Arc<Names>, asker: Asker, inbox_bytes_max: usize) -> Arc<Self> {
-        Arc::new(Self { settings, told, names, asker, inbox_bytes_max, list: Mutex::default(), closed: AtomicBool::new(false) })
+    pub(super) fn new(settings: ClientConfig, observer: Observer, names: Arc<Names>, asker: Asker, inbox_bytes_max: usize) -> Arc<Self> {
+        Arc::new(Self { settings, observer, names, asker, inbox_bytes_max, list: Mutex::default(), closed: AtomicBool::new(false) })
     }
 
     pub(super) fn lane(self: &Arc<Self>, topic: Topic, partition: u32, from: u64) -> Lane {
@@ -128,7 +128,7 @@ impl Fetchers {
 
     fn start(&self, topic: Topic) -> Result<Arc<Fetcher>, KafkaError> {
         let (name, generation) = self.names.of(topic);
-        let consumer = self.settings.create_with_context(self.told.clone())?;
+        let consumer = self.settings.create_with_context(self.observer.clone())?;
         let fetcher = Arc::new(Fetcher {
             topic,
             name: name.to_owned(),

@@ -10,15 +10,17 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Statistics, TopicPartitionList,
-    config::RDKafkaLogLevel,
+    ClientConfig, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext, ConsumerGroupMetadata, Rebalance},
     error::KafkaError,
 };
 use schemas::topic::Group;
 use tokio::sync::watch;
 
-use super::{client::Told, names::Names};
+use super::{
+    client::{Observer, observed},
+    names::Names,
+};
 use crate::{
     claims::{Claims, Register},
     log::ReadError,
@@ -26,6 +28,9 @@ use crate::{
 
 /// How long the thread sleeps when nothing happens.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long leaving may take.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// One group's membership of this process.
 pub(super) struct Membership {
@@ -36,30 +41,18 @@ pub(super) struct Membership {
 }
 
 struct Context {
-    told: Told,
+    observer: Observer,
     register: Arc<Register>,
     group: Group,
     /// How long holders may take to finish what is at hand. Well below the session, so that the others need not wait for it to end.
     patience: Duration,
 }
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.told.log(level, fac, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.told.error(error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.told.stats(statistics);
-    }
-}
+observed!(Context, observer);
 
 impl ConsumerContext for Context {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        self.told.metrics.rebalances.with_label_values(&[self.group.name()]).inc();
+        self.observer.metrics.rebalances.with_label_values(&[self.group.name()]).inc();
         match rebalance {
             Rebalance::Assign(_) => {}
             Rebalance::Revoke(list) if consumer.assignment_lost() => {
@@ -93,13 +86,13 @@ impl Membership {
     /// Joins the group.
     pub(super) fn join(
         settings: &ClientConfig,
-        told: Told,
+        observer: Observer,
         names: &Names,
         group: Group,
         session: Duration,
     ) -> Result<(Arc<Self>, Claims), KafkaError> {
         let (register, leases) = Register::new();
-        let context = Context { told, register: register.clone(), group, patience: session / 2 };
+        let context = Context { observer, register: register.clone(), group, patience: session / 2 };
         let consumer: BaseConsumer<Context> = settings.create_with_context(context)?;
         consumer.subscribe(&[names.of(group.topic()).0])?;
         let member =
@@ -125,7 +118,7 @@ impl Membership {
             }
         }
         self.consumer.unsubscribe(); // the others need not wait for the session to end
-        let until = std::time::Instant::now() + Duration::from_secs(2);
+        let until = std::time::Instant::now() + LEAVE;
         while std::time::Instant::now() < until && self.consumer.assignment().is_ok_and(|list| list.count() > 0) {
             self.consumer.poll(POLL);
         }

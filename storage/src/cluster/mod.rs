@@ -66,8 +66,12 @@ pub use config::{ClusterConfig, KafkaConfig};
 pub use cql::CqlConfig;
 pub(crate) use fetcher::Lane;
 
-/// How long a close waits for what was handed to the brokers.
-const FLUSH: Duration = Duration::from_secs(3);
+/// How long a close waits for what was handed to the brokers: verdicts at most, since every append is awaited by whoever asked. With the
+/// second that leaving each group may take it stays below what the house allows.
+const FLUSH: Duration = Duration::from_secs(1);
+/// How long a boot waits for servers that are away, which is mostly a restart of theirs; then it ends with a sentence.
+const BOOT: Duration = Duration::from_secs(60);
+const BOOT_AGAIN: Duration = Duration::from_secs(1);
 
 /// The engine.
 pub(crate) struct Cluster {
@@ -77,7 +81,7 @@ pub(crate) struct Cluster {
     producer: Producer,
     fetchers: Arc<Fetchers>,
     asker: Asker,
-    told_by: client::Told,
+    observer: client::Observer,
     health: Arc<Health>,
     /// Transactions with a group's offsets, and those without any.
     transactors: HashMap<Option<Group>, Transactor>,
@@ -106,12 +110,11 @@ struct Owned {
 impl Cluster {
     /// Connects to both servers and checks that everything is as `migrate` made it.
     pub(crate) async fn open(config: ClusterConfig, owner: Uuid) -> Result<Arc<Self>, OpenError> {
-        let ledger = Ledger::open(&config.cql).await.map_err(OpenError::Cluster)?;
-        let plain = client::settings(&config.kafka, &config.instance, "check");
-        let names = Arc::new(topics::check(&config, &plain, &ledger).await?);
+        let (ledger, names) = Self::found(&config).await?;
+        let names = Arc::new(names);
         let metrics = Metrics::new();
         let health = Arc::new(Health::default());
-        let told_by = client::Told { purpose: "append", health: health.clone(), metrics: metrics.clone() };
+        let observer = client::Observer { purpose: "append", health: health.clone(), metrics: metrics.clone() };
         let (closed, is_closed) = watch::channel(false);
         let broken = |error: rdkafka::error::KafkaError| OpenError::Cluster(format!("a Kafka client cannot be made: {error}"));
 
@@ -119,20 +122,20 @@ impl Cluster {
         let of_group = |group| membership::settings(settings("ask"), &group_name(&config.kafka, group), config.kafka.session_timeout_ms);
         let asker = Asker::open(names.clone(), of_group, is_closed.clone()).map_err(broken)?;
         let appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
-        let producer = Producer::open(appends, told_by.clone(), names.clone()).map_err(broken)?;
+        let producer = Producer::open(appends, observer.clone(), names.clone()).map_err(broken)?;
         let reads = fetcher::settings(settings("read"), &config.kafka.prefix, config.kafka.fetch_bytes_max);
-        let reader = client::Told { purpose: "read", ..told_by.clone() };
+        let reader = client::Observer { purpose: "read", ..observer.clone() };
         let fetchers = Fetchers::new(reads, reader, names.clone(), asker.clone(), config.kafka.fetch_bytes_max);
 
         let memberships: HashMap<Group, Arc<Mutex<Option<Arc<Membership>>>>> =
-            topics::GROUPS.into_iter().map(|group| (group, Arc::default())).collect();
+            Group::ALL.into_iter().map(|group| (group, Arc::default())).collect();
         let mut transactors = HashMap::new();
-        for group in topics::GROUPS.into_iter().map(Some).chain([None]) {
+        for group in Group::ALL.into_iter().map(Some).chain([None]) {
             let purpose = group.map_or("steps", Group::name);
             let id = format!("{}{purpose}-{}", config.kafka.prefix, config.instance);
             let parts = transactor::Parts {
                 settings: transactor::settings(settings(purpose), &id, config.kafka.transaction_timeout_ms),
-                told: client::Told { purpose, ..told_by.clone() },
+                observer: client::Observer { purpose, ..observer.clone() },
                 names: names.clone(),
                 asker: asker.clone(),
                 group,
@@ -150,7 +153,7 @@ impl Cluster {
             producer,
             fetchers,
             asker,
-            told_by,
+            observer,
             health,
             transactors,
             memberships,
@@ -166,10 +169,30 @@ impl Cluster {
         }))
     }
 
+    /// Ledger and topics as `migrate` made them; waits a while for servers that are away.
+    async fn found(config: &ClusterConfig) -> Result<(Ledger, Names), OpenError> {
+        let plain = client::settings(&config.kafka, &config.instance, "check");
+        let until = tokio::time::Instant::now() + BOOT;
+        loop {
+            let found = async {
+                let ledger = Ledger::open(&config.cql).await?;
+                let names = topics::check(config, &plain, &ledger).await?;
+                Ok((ledger, names))
+            };
+            match found.await {
+                Err(OpenError::Away(why)) if tokio::time::Instant::now() < until => {
+                    tracing::warn!(why, "waiting for a server");
+                    tokio::time::sleep(BOOT_AGAIN).await;
+                }
+                found => return found,
+            }
+        }
+    }
+
     /// Makes topics and tables that are not there. Answers their names.
     pub(crate) async fn migrate(config: &ClusterConfig) -> Result<Vec<String>, OpenError> {
-        let mut made = Ledger::migrate(&config.cql).await.map_err(OpenError::Cluster)?;
-        let ledger = Ledger::open(&config.cql).await.map_err(OpenError::Cluster)?;
+        let mut made = Ledger::migrate(&config.cql).await?;
+        let ledger = Ledger::open(&config.cql).await?;
         let settings = client::settings(&config.kafka, &config.instance, "migrate");
         made.extend(topics::make(config, &settings, &ledger).await?);
         Ok(made)
@@ -223,9 +246,9 @@ impl Cluster {
         let settings = client::settings(&self.config.kafka, &self.config.instance, group.name());
         let name = group_name(&self.config.kafka, group);
         let settings = membership::settings(settings, &name, self.config.kafka.session_timeout_ms);
-        let told = client::Told { purpose: group.name(), ..self.told_by.clone() };
+        let observer = client::Observer { purpose: group.name(), ..self.observer.clone() };
         let session = Duration::from_millis(u64::from(self.config.kafka.session_timeout_ms));
-        let joined = Membership::join(&settings, told, &self.names, group, session);
+        let joined = Membership::join(&settings, observer, &self.names, group, session);
         let (member, claims) = joined.map_err(|error| ReadError::Failed(format!("the group {name} cannot be joined: {error}")))?;
         if let Some(slot) = self.memberships.get(&group) {
             *lock(slot) = Some(member);

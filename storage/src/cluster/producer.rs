@@ -7,21 +7,24 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Statistics,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    ClientConfig, Message,
+    config::FromClientConfigAndContext,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer},
 };
 use schemas::envelope::Position;
 use tokio::sync::oneshot;
 
-use super::{client::Told, names::Names};
+use super::{
+    client::{Observer, observed},
+    names::Names,
+};
 use crate::log::{Append, AppendError};
 
 /// The producer of this process, made anew when it can go on no more.
 pub(super) struct Producer {
     settings: ClientConfig,
-    told: Told,
+    observer: Observer,
     names: Arc<Names>,
     inner: ArcSwap<ThreadedProducer<Context>>,
     renewing: Mutex<()>,
@@ -43,21 +46,9 @@ pub(super) struct Ticket {
 }
 
 /// Hands acknowledgements to their batches, on the producer's own thread.
-pub(super) struct Context(Told);
+pub(super) struct Context(Observer);
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.0.log(level, fac, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.error(error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.0.stats(statistics);
-    }
-}
+observed!(Context, 0);
 
 impl ProducerContext for Context {
     type DeliveryOpaque = Box<Ticket>;
@@ -104,9 +95,9 @@ impl Batch {
 }
 
 impl Producer {
-    pub(super) fn open(settings: ClientConfig, told: Told, names: Arc<Names>) -> Result<Self, KafkaError> {
-        let inner = ArcSwap::from_pointee(make(&settings, &told)?);
-        Ok(Self { settings, told, names, inner, renewing: Mutex::new(()) })
+    pub(super) fn open(settings: ClientConfig, observer: Observer, names: Arc<Names>) -> Result<Self, KafkaError> {
+        let inner = ArcSwap::from_pointee(make(&settings, &observer)?);
+        Ok(Self { settings, observer, names, inner, renewing: Mutex::new(()) })
     }
 
     /// Appends all records; answers their positions once all are acknowledged.
@@ -171,7 +162,7 @@ impl Producer {
             if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) {
                 return AppendError::Busy("the brokers are slower than what comes in".to_owned());
             }
-            self.told.health.ill();
+            self.observer.health.ill();
             if producer.client().fatal_error().is_some() {
                 self.renew(&self.inner.load());
             }
@@ -186,7 +177,7 @@ impl Producer {
             return;
         }
         let why = old.client().fatal_error().map(|(code, why)| format!("{code}: {why}")).unwrap_or_default();
-        match make(&self.settings, &self.told) {
+        match make(&self.settings, &self.observer) {
             Ok(new) => {
                 tracing::warn!(why, "the producer met a fatal error and was made anew");
                 self.inner.store(Arc::new(new));
@@ -203,8 +194,8 @@ impl Producer {
     }
 }
 
-fn make(settings: &ClientConfig, told: &Told) -> Result<ThreadedProducer<Context>, KafkaError> {
-    ThreadedProducer::from_config_and_context(settings, Context(told.clone()))
+fn make(settings: &ClientConfig, observer: &Observer) -> Result<ThreadedProducer<Context>, KafkaError> {
+    ThreadedProducer::from_config_and_context(settings, Context(observer.clone()))
 }
 
 /// The settings of the appending producer, over those of every client.

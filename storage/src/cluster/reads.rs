@@ -29,6 +29,15 @@ impl Cluster {
 
     pub(crate) async fn committed(&self, group: Group, partition: u32) -> Result<Committed, ReadError> {
         let mut committed = self.asker.committed(group, partition).await?;
+        // Asked after it: the end never lies below what was committed before.
+        let (_, end) = self.bounds(group.topic(), partition).await?;
+        if committed.next_offset > end {
+            return Err(ReadError::Failed(format!(
+                "partition {partition} of {} ends at {end}, before the committed offset {}: the log went back; restore it, or move to a new prefix",
+                group.topic().name(),
+                committed.next_offset
+            )));
+        }
         if group == Group::Capi {
             committed.metadata = Told::read(committed.metadata.as_deref()).1;
         }

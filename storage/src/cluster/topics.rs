@@ -8,12 +8,12 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _},
     error::RDKafkaErrorCode,
 };
-use schemas::topic::{Group, Topic};
+use schemas::topic::Topic;
 
 use super::{
     client::{Plain, topic_name},
     config::ClusterConfig,
-    cql::{Ledger, TopicMade},
+    cql::{Ledger, LedgerError, TopicMade},
     names::Names,
 };
 use crate::OpenError;
@@ -60,7 +60,7 @@ fn for_ever() -> Vec<(&'static str, String)> {
 pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Vec<String>, OpenError> {
     let admin: AdminClient<Plain> = settings.create().map_err(unreachable)?;
     let there = ask(settings).await?;
-    let known = ledger.topics().await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+    let known = ledger.topics().await.map_err(ledger_said)?;
     let mut made = Vec::new();
     for topic in Topic::ALL {
         let (name, partitions) = (topic_name(&config.kafka, topic), partitions(config, topic));
@@ -88,7 +88,7 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
         }
         if !known.contains_key(&name) {
             let first = TopicMade { generation: 0, partitions };
-            ledger.set_topic(&name, first).await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+            ledger.set_topic(&name, first).await.map_err(ledger_said)?;
         }
     }
     Ok(made)
@@ -97,7 +97,7 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
 /// Checks that every topic is there as it was made.
 pub(super) async fn check(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Names, OpenError> {
     let there = ask(settings).await?;
-    let known = ledger.topics().await.map_err(|error| OpenError::Cluster(error.to_string()))?;
+    let known = ledger.topics().await.map_err(ledger_said)?;
     let mut names = Vec::with_capacity(Topic::ALL.len());
     for topic in Topic::ALL {
         let (name, asked) = (topic_name(&config.kafka, topic), partitions(config, topic));
@@ -127,9 +127,14 @@ async fn ask(settings: &ClientConfig) -> Result<HashMap<String, u32>, OpenError>
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-fn unreachable(error: rdkafka::error::KafkaError) -> OpenError {
-    OpenError::Cluster(format!("no Kafka broker answers ({error}); check storage.kafka.brokers and storage.kafka.properties"))
+fn ledger_said(error: LedgerError) -> OpenError {
+    match error {
+        LedgerError::Transient(_) => OpenError::Away(error.to_string()),
+        LedgerError::Damaged(..) => OpenError::Cluster(error.to_string()),
+    }
 }
 
-/// The groups whose offsets stand at the brokers.
-pub(super) const GROUPS: [Group; 2] = [Group::Processor, Group::Capi];
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn unreachable(error: rdkafka::error::KafkaError) -> OpenError {
+    OpenError::Away(format!("no Kafka broker answers ({error}); check storage.kafka.brokers and storage.kafka.properties"))
+}

@@ -15,8 +15,8 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Offset, Statistics, TopicPartitionList,
-    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+    ClientConfig, Message, Offset, TopicPartitionList,
+    config::FromClientConfigAndContext,
     error::KafkaError,
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
     util::Timeout,
@@ -24,7 +24,13 @@ use rdkafka::{
 use schemas::{envelope::Position, topic::Group};
 use tokio::sync::oneshot;
 
-use super::{client::Told, membership::Membership, metrics::Metrics, names::Names, offsets::Asker};
+use super::{
+    client::{Observer, observed},
+    membership::Membership,
+    metrics::Metrics,
+    names::Names,
+    offsets::Asker,
+};
 use crate::{
     log::{Append, Committed},
     step::{CommitError, Consumed},
@@ -62,7 +68,7 @@ pub(super) struct Transactor {
 /// What a transactor is made of.
 pub(super) struct Parts {
     pub(super) settings: ClientConfig,
-    pub(super) told: Told,
+    pub(super) observer: Observer,
     pub(super) names: Arc<Names>,
     pub(super) asker: Asker,
     /// The group whose offsets go along; `None` for steps that consume nothing.
@@ -76,7 +82,7 @@ pub(super) struct Parts {
 
 /// Notes where records landed, on the transactor's own thread.
 pub(super) struct Context {
-    told: Told,
+    observer: Observer,
     landed: Mutex<Landed>,
 }
 
@@ -86,19 +92,7 @@ struct Landed {
     failed: Option<KafkaError>,
 }
 
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, fac: &str, message: &str) {
-        self.told.log(level, fac, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.told.error(error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.told.stats(statistics);
-    }
-}
+observed!(Context, observer);
 
 impl ProducerContext for Context {
     /// The record's number in its transaction.
@@ -134,7 +128,7 @@ impl Transactor {
         let name = parts.group.map_or("steps", Group::name);
         std::thread::Builder::new()
             .name(format!("commit-{name}"))
-            .spawn(move || Worker { metrics: parts.told.metrics.clone(), parts, producer: None }.run(&jobs))?;
+            .spawn(move || Worker { metrics: parts.observer.metrics.clone(), parts, producer: None }.run(&jobs))?;
         Ok(Self { jobs: Mutex::new(Some(sender)) })
     }
 
@@ -376,7 +370,7 @@ impl Worker {
 
     fn producer(&mut self) -> Result<Arc<BaseProducer<Context>>, KafkaError> {
         if self.producer.is_none() {
-            let context = Context { told: self.parts.told.clone(), landed: Mutex::default() };
+            let context = Context { observer: self.parts.observer.clone(), landed: Mutex::default() };
             let producer = BaseProducer::from_config_and_context(&self.parts.settings, context)?;
             producer.init_transactions(CALL)?;
             self.producer = Some(Arc::new(producer));

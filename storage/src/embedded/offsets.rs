@@ -22,9 +22,6 @@ use crate::{
     step::Consumed,
 };
 
-/// All groups.
-pub(super) const GROUPS: [Group; 2] = [Group::Processor, Group::Capi];
-
 /// The committed offsets in memory.
 #[derive(Default)]
 pub(super) struct Offsets(Mutex<HashMap<(Group, u32), Committed>>);
@@ -33,7 +30,7 @@ impl Offsets {
     /// Reads all of them. A partition that ends before what was committed has gone back: nothing may go on from there.
     pub(super) fn open(store: &Store, log: &Log) -> Result<Result<Self, OpenError>, ReadError> {
         let mut all = HashMap::new();
-        for group in GROUPS {
+        for group in Group::ALL {
             for partition in 0..log.partitions(group.topic()) {
                 let Some(value) = store.get(Table::Offsets, &key(group, partition))? else { continue };
                 let committed = decode(&value)?;

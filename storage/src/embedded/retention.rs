@@ -11,13 +11,13 @@
 use fjall::Slice;
 use schemas::{
     time::{DAY_US, SECOND_US, Time},
-    topic::Topic,
+    topic::{Group, Topic},
 };
 
 use super::{
     block,
     log::{Log, Slot},
-    offsets::{GROUPS, Offsets},
+    offsets::Offsets,
     store::{Put, Store},
     tables::Table,
 };
@@ -80,7 +80,7 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
             Some((_, base)) => base.first_chunk::<8>().map_or(0, |base| u64::from_be_bytes(*base)),
             None => u64::MAX,
         };
-        let consumed = GROUPS.iter().filter(|group| group.topic() == topic).map(|group| offsets.get(*group, number).next_offset).min();
+        let consumed = Group::ALL.iter().filter(|group| group.topic() == topic).map(|group| offsets.get(*group, number).next_offset).min();
         let keep_from = young.min(consumed.unwrap_or(u64::MAX));
         // From the first block that is kept, so that the marks of those dropped before are not walked over again.
         let blocks = block::key(topic, number, partition.bounds().0).to_vec()..=block::key(topic, number, u64::MAX).to_vec();
@@ -113,8 +113,6 @@ pub(super) fn old(store: &Store, log: &Log, offsets: &Offsets, now_us: i64, bloc
 
 #[cfg(test)]
 mod tests {
-    use schemas::topic::Group;
-
     use super::*;
     use crate::{
         Config, Storage,

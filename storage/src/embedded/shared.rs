@@ -1,18 +1,10 @@
 //! What callers and the commit thread share.
 
 use prometheus::IntCounter;
-use schemas::topic::Topic;
+use schemas::topic::{Group, Topic};
 use tokio::sync::watch;
 
-use super::{
-    block::Block,
-    expiry::LogTime,
-    log::Log,
-    offsets::{self, Offsets},
-    queue::Queue,
-    space::Space,
-    store::Store,
-};
+use super::{block::Block, expiry::LogTime, log::Log, offsets::Offsets, queue::Queue, space::Space, store::Store};
 use crate::{Config, log::ReadError, metrics::Metrics};
 
 /// Everything but the database itself, which goes away when the store is closed.
@@ -73,7 +65,7 @@ impl Shared {
             metrics.log_start.with_label_values(&labels).set(start as i64);
             metrics.log_end.with_label_values(&labels).set(end as i64);
         }
-        for group in offsets::GROUPS {
+        for group in Group::ALL {
             for partition in 0..self.log.partitions(group.topic()) {
                 let committed = self.offsets.get(group, partition).next_offset as i64;
                 metrics.committed.with_label_values(&[group.name(), &partition.to_string()]).set(committed);

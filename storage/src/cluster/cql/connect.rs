@@ -11,13 +11,14 @@ use scylla::{
 };
 
 use super::CqlConfig;
+use crate::OpenError;
 
 /// How often a first connection is tried before the boot is refused.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Connects. With the keyspace only if it is there already.
-pub(super) async fn connect(config: &CqlConfig, in_keyspace: bool) -> Result<Session, String> {
-    let keyspace = config.checked_keyspace()?;
+/// Connects, to no keyspace yet.
+pub(super) async fn connect(config: &CqlConfig) -> Result<Session, OpenError> {
+    let keyspace = config.checked_keyspace().map_err(OpenError::Cluster)?;
     let profile = ExecutionProfile::builder()
         .consistency(Consistency::LocalQuorum)
         .request_timeout(Some(Duration::from_millis(config.request_timeout_ms)))
@@ -28,7 +29,7 @@ pub(super) async fn connect(config: &CqlConfig, in_keyspace: bool) -> Result<Ses
         .default_execution_profile_handle(profile.into_handle())
         .connection_timeout(CONNECT)
         .keyspaces_to_fetch([keyspace])
-        .tls_context(tls(config)?);
+        .tls_context(tls(config).map_err(OpenError::Cluster)?);
     if !config.datacenter.is_empty() {
         builder = builder.prefer_datacenter(config.datacenter.clone());
     }
@@ -36,13 +37,8 @@ pub(super) async fn connect(config: &CqlConfig, in_keyspace: bool) -> Result<Ses
         builder = builder.user(&config.username, &config.password);
     }
     let nodes = config.nodes.join(", ");
-    let session = builder.build().await.map_err(|error| format!("no CQL server answers at {nodes} ({error}); check storage.cql.nodes"))?;
-    if in_keyspace {
-        session.use_keyspace(keyspace, false).await.map_err(|error| {
-            format!("the keyspace {keyspace} cannot be used ({error}); run `rapidmetrics migrate` with the same settings")
-        })?;
-    }
-    Ok(session)
+    let away = |error| OpenError::Away(format!("no CQL server answers at {nodes} ({error}); check storage.cql.nodes"));
+    builder.build().await.map_err(away)
 }
 
 fn tls(config: &CqlConfig) -> Result<Option<Arc<ClientConfig>>, String> {

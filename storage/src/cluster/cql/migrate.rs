@@ -6,6 +6,7 @@ use scylla::{client::session::Session, statement::Consistency, statement::unprep
 use sha2::{Digest as _, Sha256};
 
 use super::CqlConfig;
+use crate::OpenError;
 
 /// The files, in the order in which they are applied. A new table or column is a new file at the end; an old file is never changed.
 const FILES: [(&str, &str); 15] = [
@@ -58,18 +59,25 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<Vec
     Ok(made)
 }
 
-/// Refuses a keyspace in which something is missing, changed, or newer than this build.
-pub(super) async fn check(session: &Session, config: &CqlConfig) -> Result<(), String> {
-    let keyspace = config.checked_keyspace()?;
-    let applied = applied(session).await.map_err(|error| {
-        format!("the keyspace {keyspace} has no tables of ours ({error}); run `rapidmetrics migrate` with the same settings")
-    })?;
-    refuse_foreign(&applied, keyspace)?;
-    let there = tables(session, keyspace).await?;
+/// Enters the keyspace, and refuses one in which something is missing, changed, or newer than this build.
+pub(super) async fn check(session: &Session, config: &CqlConfig) -> Result<(), OpenError> {
+    let keyspace = config.checked_keyspace().map_err(OpenError::Cluster)?;
+    // What is there is asked first: only an answer tells a keyspace that is missing from a server that is away.
+    let there = tables(session, keyspace).await.map_err(OpenError::Away)?;
+    if there.is_empty() {
+        return Err(OpenError::Cluster(format!(
+            "the keyspace {keyspace} has no tables of ours; run `rapidmetrics migrate` with the same settings"
+        )));
+    }
+    session.use_keyspace(keyspace, false).await.map_err(|error| OpenError::Away(error.to_string()))?;
+    let applied = applied(session).await.map_err(OpenError::Away)?;
+    refuse_foreign(&applied, keyspace).map_err(OpenError::Cluster)?;
     for (name, _) in FILES {
         if !applied.contains_key(name) || !there.contains(&table(name).to_owned()) {
             let table = table(name);
-            return Err(format!("the table {table} is missing in keyspace {keyspace}; run `rapidmetrics migrate` with the same settings"));
+            return Err(OpenError::Cluster(format!(
+                "the table {table} is missing in keyspace {keyspace}; run `rapidmetrics migrate` with the same settings"
+            )));
         }
     }
     Ok(())

@@ -25,6 +25,7 @@ use scylla::{
 use tokio::sync::Semaphore;
 
 use self::statements::{Asked, Statements};
+use crate::OpenError;
 
 pub use config::CqlConfig;
 pub(crate) use metrics::Metrics;
@@ -57,20 +58,20 @@ pub(crate) enum LedgerError {
 
 impl Ledger {
     /// Connects, and refuses a keyspace that is not as [`Ledger::migrate`] made it.
-    pub(crate) async fn open(config: &CqlConfig) -> Result<Self, String> {
-        let session = connect::connect(config, true).await?;
+    pub(crate) async fn open(config: &CqlConfig) -> Result<Self, OpenError> {
+        let session = connect::connect(config).await?;
         migrate::check(&session, config).await?;
         let metrics = Metrics::new();
-        let statements = Statements::prepare(&session, config, &metrics).await?;
+        let statements = Statements::prepare(&session, config, &metrics).await.map_err(OpenError::Cluster)?;
         let in_flight_max = config.in_flight_max.max(1);
         let room = Semaphore::new(in_flight_max);
         Ok(Self(Arc::new(Inner { session, statements, room, in_flight_max, metrics })))
     }
 
     /// Makes the keyspace and the tables that are not there. Answers their names.
-    pub(crate) async fn migrate(config: &CqlConfig) -> Result<Vec<String>, String> {
-        let session = connect::connect(config, false).await?;
-        migrate::migrate(&session, config).await
+    pub(crate) async fn migrate(config: &CqlConfig) -> Result<Vec<String>, OpenError> {
+        let session = connect::connect(config).await?;
+        migrate::migrate(&session, config).await.map_err(OpenError::Cluster)
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

@@ -66,22 +66,23 @@ impl Ledger {
     /// Puts attempts on record before they are made. `false`: another owner has taken over, and nothing may be sent.
     pub(crate) async fn intend(&self, partition: u32, epoch: i64, intents: &[&Intent]) -> Result<bool, LedgerError> {
         let Some(highest) = intents.iter().map(|intent| intent.attempt).max() else { return Ok(true) };
+        // The rows first: whoever takes over reads the highest number, and must find the row of every attempt below it.
         let rows: Vec<BoxFuture<'_, _>> = intents.iter().map(|intent| self.put_intent(intent, epoch).boxed()).collect();
-        let rows = futures_util::future::try_join_all(rows);
-        let (_, applied) = tokio::try_join!(rows, self.own_attempt(partition, epoch, highest))?;
-        Ok(applied)
+        futures_util::future::try_join_all(rows).await?;
+        self.own_attempt(partition, epoch, highest).await
     }
 
     async fn own_attempt(&self, partition: u32, epoch: i64, highest: u64) -> Result<bool, LedgerError> {
-        let values = (highest as i64, partition as i32, epoch);
-        match self.conditional(&self.statements().own_attempt, values).await {
-            Ok(applied) => Ok(applied),
-            // Lost: writing it again is the same word, so only whose the partition is now matters.
-            Err(lost) => match self.owner(partition).await? {
-                Some(now) if now.epoch != epoch => Ok(false),
-                Some(now) if now.attempt == highest as i64 => Ok(true),
-                _ => Err(lost),
-            },
+        let highest = highest as i64;
+        let answer = self.conditional(&self.statements().own_attempt, (highest, partition as i32, epoch, highest)).await;
+        if matches!(answer, Ok(true)) {
+            return Ok(true);
+        }
+        // Not applied, or the answer was lost: then an earlier try may have been, under our own epoch.
+        match self.owner(partition).await? {
+            Some(now) if now.epoch != epoch => Ok(false),
+            Some(now) if now.attempt >= highest => Ok(true),
+            _ => Err(answer.err().unwrap_or_else(|| LedgerError::Transient("the attempt was not put on record".to_owned()))),
         }
     }
 

@@ -81,7 +81,7 @@ statements! {
     first_owner: Conditional,
         "INSERT INTO owners (dispatch_partition, epoch, owner, attempt) VALUES (?, ?, ?, ?) IF NOT EXISTS";
     next_owner: Conditional, "UPDATE owners SET epoch = ?, owner = ? WHERE dispatch_partition = ? IF epoch = ?";
-    own_attempt: Conditional, "UPDATE owners SET attempt = ? WHERE dispatch_partition = ? IF epoch = ?";
+    own_attempt: Conditional, "UPDATE owners SET attempt = ? WHERE dispatch_partition = ? IF epoch = ? AND attempt < ?";
     put_intent: Idempotent,
         "INSERT INTO intents (dispatch_partition, bucket, attempt, is_settled, intent) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL 2592000";
     get_intents: Idempotent,
