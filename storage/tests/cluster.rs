@@ -49,3 +49,28 @@ async fn an_attempt_is_on_record_once_and_only_for_the_owner() {
     let open = second.deliveries().open_intents(1, 0, 2).await.expect("it reads");
     assert_eq!(open.iter().map(|intent| intent.attempt).collect::<Vec<_>>(), [0, 1]);
 }
+
+/// A reader that begins lower than the one before it on the same partition is handed everything from its own beginning.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_follows_another_misses_nothing() {
+    let engine = match Cluster::new().await {
+        Ok(engine) => engine,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let storage = engine.open().await;
+    // Enough that a consumer is still busy with what it fetched for one reader when the next one comes. In transactions, as dispatches
+    // are: the log keeps marks of its own between them.
+    let mut offsets = Vec::new();
+    for part in 0..40 {
+        let mut step = Step::named("test");
+        step.records.extend((0..1_000).map(|n| record(Topic::Audit, "k", &(part * 1_000 + n).to_string())));
+        offsets.extend(storage.commit(step).await.expect("it becomes true").into_iter().map(|position| position.offset));
+    }
+    let mut at = 7;
+    for _ in 0..300 {
+        at = (at * 31 + 1_017) % offsets.len(); // here and there, without a pattern
+        let mut reader = storage.reader(Topic::Audit, 0, offsets[at]);
+        let read = reader.available(1, usize::MAX).await.expect("it reads");
+        assert_eq!(read.first().map(|stored| stored.position.offset), Some(offsets[at]));
+    }
+}

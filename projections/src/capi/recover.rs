@@ -1,5 +1,7 @@
 //! At start: an intent without an outcome was an ambiguous attempt. Its dispatches wait again, due now, under the same ids.
 
+use std::collections::HashMap;
+
 use schemas::{
     delivery::{Attempt, Reason},
     dispatch::Dispatch,
@@ -7,7 +9,7 @@ use schemas::{
     row::{Intent, IntentItem},
     topic::{Group, Topic},
 };
-use storage::Known;
+use storage::{Known, Reader};
 
 use super::{
     Error, Room,
@@ -15,6 +17,11 @@ use super::{
     item::{Item, Waits},
     schedule,
 };
+
+/// Offsets that are read over rather than sought anew.
+const RUN: u64 = 5_000;
+const RECORDS_AT_ONCE: usize = 1_000;
+const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Makes this process the partition's owner and tells the attempts that a former one left open, one step each. Answers the partition's
 /// books, where reading begins, and the number of the next attempt.
@@ -50,8 +57,9 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
         Attempt { number: intent.attempt, at: intent.at, status: None, code: None, subcode: None, trace_id: None, ambiguous: true };
     let reason =
         Reason { code: "ambiguous".to_owned(), message: "we stopped before Meta's answer was written; it is sent again".to_owned() };
+    let mut logged = logged(room, intent.partition, &intent.items).await?;
     for item in &intent.items {
-        match find(room, intent.partition, &intent.pixel_id, item).await? {
+        match find(room, logged.remove(&item.offset), &intent.pixel_id, item).await? {
             Found::Waits(item) => {
                 // What came of it may be noted already: then only the rest of that step is missing.
                 let noted =
@@ -85,7 +93,7 @@ enum Found {
 }
 
 /// What was sent: the very dispatch at that offset, or what waits in its place if the log has let it go.
-async fn find(room: &Room, partition: u32, pixel: &PixelId, item: &IntentItem) -> Result<Found, Error> {
+async fn find(room: &Room, logged: Option<Dispatch>, pixel: &PixelId, item: &IntentItem) -> Result<Found, Error> {
     let deliveries = room.storage.deliveries();
     let known = deliveries.delivery(pixel, &item.dedup_key).await?;
     if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
@@ -97,17 +105,34 @@ async fn find(room: &Room, partition: u32, pixel: &PixelId, item: &IntentItem) -
         None => None,
     };
     let waits = row.as_ref().map(|row| Waits { deadline_hour: row.deadline_hour, tries: row.tries });
-    let Some(dispatch) = logged(room, partition, item).await?.or(row.map(|row| row.dispatch)) else { return Ok(Found::Nowhere) };
+    let Some(dispatch) = logged.or(row.map(|row| row.dispatch)) else { return Ok(Found::Nowhere) };
     let delivery = delivery.filter(|delivery| delivery.revision >= dispatch.revision);
     Ok(Found::Waits(Box::new(Item::known(item.offset, dispatch, delivery, waits, room.world.now(), &room.pending))))
 }
 
-async fn logged(room: &Room, partition: u32, item: &IntentItem) -> Result<Option<Dispatch>, Error> {
-    let stored = room.storage.reader(Topic::Dispatch, partition, item.offset).available(1, 1).await?;
-    Ok(stored
-        .into_iter()
-        .next()
-        .filter(|stored| stored.position.offset == item.offset)
-        .and_then(|stored| serde_json::from_slice::<Dispatch>(&stored.value).ok())
-        .filter(|dispatch| dispatch.dedup_key == item.dedup_key))
+/// The very dispatches at those offsets, as far as the log still has them. Read in runs: an attempt's dispatches mostly stand close
+/// together, and each way to a cluster's log takes its time.
+async fn logged(room: &Room, partition: u32, items: &[IntentItem]) -> Result<HashMap<u64, Dispatch>, Error> {
+    let mut wanted: Vec<&IntentItem> = items.iter().collect();
+    wanted.sort_by_key(|item| item.offset);
+    let mut found = HashMap::with_capacity(wanted.len());
+    let mut wanted = wanted.into_iter().peekable();
+    let mut reader: Option<Reader> = None;
+    while let Some(item) = wanted.peek() {
+        let near = reader.take().filter(|reader| (reader.position()..=reader.position() + RUN).contains(&item.offset));
+        let mut run = near.unwrap_or_else(|| room.storage.reader(Topic::Dispatch, partition, item.offset));
+        let records = run.available(RECORDS_AT_ONCE, BYTES_AT_ONCE).await?;
+        if records.is_empty() {
+            break; // the log ends here
+        }
+        for stored in records {
+            while wanted.next_if(|item| item.offset < stored.position.offset).is_some() {} // the log has let it go
+            if let Some(item) = wanted.next_if(|item| item.offset == stored.position.offset) {
+                let dispatch = serde_json::from_slice::<Dispatch>(&stored.value).ok();
+                found.extend(dispatch.filter(|dispatch| dispatch.dedup_key == item.dedup_key).map(|dispatch| (item.offset, dispatch)));
+            }
+        }
+        reader = Some(run);
+    }
+    Ok(found)
 }

@@ -1,6 +1,9 @@
 //! Reading: one consumer per topic fetches for all readers of that topic, each partition into an inbox of its own.
 //!
 //! A thread polls and never waits for a reader: a partition whose inbox is full is paused and goes on when the reader has made room.
+//!
+//! A consumer serves a partition to one reader and never to another: what was fetched for the first may still be on its way, and the
+//! second, who begins elsewhere, could not tell it from its own. The next reader gets another consumer, and one that serves nobody ends.
 //! Membership of groups is somebody else's (`membership`): here partitions are assigned by whoever reads them.
 
 use std::{
@@ -45,7 +48,8 @@ struct Fetcher {
     name: String,
     generation: u32,
     consumer: BaseConsumer<Observer>,
-    inboxes: Mutex<HashMap<u32, Arc<Inbox>>>,
+    /// By partition; `None` where its one reader has gone.
+    inboxes: Mutex<HashMap<u32, Option<Arc<Inbox>>>>,
     stop: AtomicBool,
 }
 
@@ -58,7 +62,7 @@ struct Inbox {
 
 #[derive(Default)]
 struct State {
-    /// The lowest offset wanted: what comes from before a seek is dropped.
+    /// The lowest offset wanted: nothing is handed out twice.
     from: u64,
     queue: VecDeque<Stored>,
     bytes: usize,
@@ -79,6 +83,7 @@ pub(crate) struct Lane {
 
 /// A reader's place at a fetcher; dropping it ends the fetching.
 struct Seat {
+    fetchers: Arc<Fetchers>,
     fetcher: Arc<Fetcher>,
     partition: u32,
     inbox: Arc<Inbox>,
@@ -99,14 +104,14 @@ impl Fetchers {
         self.closed.store(true, Relaxed);
         for fetcher in lock(&self.list).drain(..) {
             fetcher.stop.store(true, Relaxed);
-            for inbox in lock(&fetcher.inboxes).values() {
+            for inbox in lock(&fetcher.inboxes).values().flatten() {
                 inbox.fail(ReadError::Closed);
             }
         }
     }
 
-    /// A place at a fetcher of the topic that does not serve the partition yet.
-    fn seat(&self, topic: Topic, partition: u32, from: u64) -> Result<Seat, ReadError> {
+    /// A place at a fetcher of the topic that never served the partition.
+    fn seat(self: &Arc<Self>, topic: Topic, partition: u32, from: u64) -> Result<Seat, ReadError> {
         let mut list = lock(&self.list);
         if self.closed.load(Relaxed) {
             return Err(ReadError::Closed);
@@ -120,8 +125,9 @@ impl Fetchers {
             fetcher
         };
         let inbox = Arc::new(Inbox { state: Mutex::new(State { from, ..State::default() }), bell: Notify::new() });
-        lock(&fetcher.inboxes).insert(partition, inbox.clone());
-        let seat = Seat { fetcher, partition, inbox, bytes_max: self.inbox_bytes_max };
+        lock(&fetcher.inboxes).insert(partition, Some(inbox.clone()));
+        drop(list);
+        let seat = Seat { fetchers: self.clone(), fetcher, partition, inbox, bytes_max: self.inbox_bytes_max };
         seat.assign(from).map_err(|error| ReadError::Failed(error.to_string()))?;
         Ok(seat)
     }
@@ -151,7 +157,7 @@ impl Fetcher {
                 None => {}
                 Some(Ok(message)) => self.came(&message),
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    if let Some(inbox) = lock(&self.inboxes).get(&(partition as u32)) {
+                    if let Some(Some(inbox)) = lock(&self.inboxes).get(&(partition as u32)) {
                         inbox.lock().is_at_end = true;
                         inbox.bell.notify_one();
                     }
@@ -164,7 +170,7 @@ impl Fetcher {
 
     fn came(&self, message: &BorrowedMessage<'_>) {
         let partition = message.partition() as u32;
-        let Some(inbox) = lock(&self.inboxes).get(&partition).cloned() else { return };
+        let Some(inbox) = lock(&self.inboxes).get(&partition).cloned().flatten() else { return };
         let offset = message.offset() as u64;
         let mut state = inbox.lock();
         if offset < state.from {
@@ -192,6 +198,12 @@ impl Fetcher {
     }
 }
 
+impl State {
+    fn is_told_to_the_end(&self) -> bool {
+        self.is_at_end && self.queue.is_empty()
+    }
+}
+
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -210,17 +222,6 @@ impl Seat {
 
     fn unassign(&self) -> Result<(), KafkaError> {
         self.fetcher.consumer.incremental_unassign(&self.fetcher.one(self.partition, Offset::Invalid)?)
-    }
-
-    /// Fetches anew from there, so that the end, if it is the end, is told again.
-    fn seek(&self, from: u64) -> Result<(), KafkaError> {
-        self.unassign()?;
-        {
-            let mut state = self.inbox.lock();
-            state.is_at_end = false;
-            state.is_paused = false;
-        }
-        self.assign(from)
     }
 
     /// Takes what fits; at least one record if there is one.
@@ -266,7 +267,13 @@ impl Drop for Seat {
         if let Err(error) = self.unassign() {
             tracing::debug!(topic = self.fetcher.topic.name(), partition = self.partition, %error, "giving a partition up");
         }
-        lock(&self.fetcher.inboxes).remove(&self.partition);
+        let mut list = lock(&self.fetchers.list);
+        let mut inboxes = lock(&self.fetcher.inboxes);
+        inboxes.insert(self.partition, None);
+        if inboxes.values().all(Option::is_none) {
+            self.fetcher.stop.store(true, Relaxed);
+            list.retain(|fetcher| !Arc::ptr_eq(fetcher, &self.fetcher));
+        }
     }
 }
 
@@ -289,24 +296,20 @@ impl Lane {
         if self.next >= end {
             return Ok(Vec::new());
         }
-        let from = self.next;
+        // An end that was told before the question says nothing of what came since: a new seat is told anew.
+        if self.seat.as_ref().is_some_and(|seat| seat.inbox.lock().is_told_to_the_end()) {
+            self.seat = None;
+        }
         let seat = self.seat()?;
         let inbox = seat.inbox.clone();
-        let mut is_sought = false;
         loop {
             let taken = seat.take(records_max, bytes_max)?;
             if let Some(last) = taken.last() {
                 self.next = last.position.offset + 1;
                 return Ok(taken);
             }
-            let is_at_end = inbox.lock().is_at_end;
-            if is_at_end && is_sought {
+            if inbox.lock().is_told_to_the_end() {
                 return Ok(Vec::new()); // between here and the end stand only the log's own marks
-            }
-            if is_at_end {
-                // The end was told before the question: ask again, records may have come since.
-                is_sought = true;
-                seat.seek(from).map_err(|error| ReadError::Failed(error.to_string()))?;
             }
             inbox.bell.notified().await;
         }
