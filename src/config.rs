@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 pub use cluster::Cluster;
+use cluster::Spool;
 
 /// Every setting: value, unit, why. Compiled in, so that the file and the defaults cannot differ.
 const DEFAULTS: &str = include_str!("../deploy/defaults.toml");
@@ -29,6 +30,7 @@ pub struct Settings {
     pub capi: projections::capi::Config,
     pub storage: storage::Config,
     pub engine: Engine,
+    pub spool: Option<storage::SpoolConfig>,
     pub admin: admin::Config,
     pub security: Security,
     pub log: Log,
@@ -284,12 +286,21 @@ impl Layers {
             EngineName::Embedded => Engine::Embedded,
             EngineName::Cluster => Engine::Cluster(Box::new(Cluster::new(self.section("storage.kafka")?, self.section("storage.cql")?)?)),
         };
+        let storage = storage::Config::from(storage);
+        let spool: Spool = self.section("spool")?;
+        let spool = spool.config(&storage);
+        if spool.is_some() && matches!(engine, Engine::Embedded) {
+            let why = "is for a door whose log is a cluster's; the embedded engine's own folder is as durable".to_owned();
+            let origin = self.set.get(&("spool".to_owned(), "dir".to_owned())).map(|(_, origin)| origin.to_string());
+            return Err(ConfigError::Wrong { origin: origin.unwrap_or_default(), setting: "spool.dir".to_owned(), why });
+        }
         Ok(Settings {
             ingest,
             processor: self.section("processor")?,
             capi,
-            storage: storage.into(),
+            storage,
             engine,
+            spool,
             admin: self.section("admin")?,
             security: self.section("security")?,
             log: self.section("log")?,

@@ -50,16 +50,18 @@ impl House {
     /// Opens log and ledger and folds the directory.
     pub async fn open(settings: Settings) -> anyhow::Result<Self> {
         make_folder(&settings.storage.data)?;
+        let spool = settings.spool.as_ref().map(|spool| spool.folder.as_path());
+        spool.map_or(Ok(()), make_folder)?;
         let world: Arc<dyn World> = Arc::new(RealWorld);
         let (storage, instance) = match &settings.engine {
             Engine::Embedded => (open_storage(settings.storage.clone()).await?, None),
             Engine::Cluster(cluster) => {
                 let instance = Instance::of(&settings.storage.data, &*world)?;
-                let config = cluster.config(&settings.storage, instance.name().to_owned());
+                let config = cluster.config(&settings.storage, instance.name().to_owned(), settings.spool.as_ref());
                 (Storage::open_cluster(config, world.new_id()).await?, Some(instance))
             }
         };
-        let follower = Follower::open(&storage).await?;
+        let follower = Follower::open(&storage, spool).await?;
         let (directory, folded) = (follower.directory(), follower.folded());
         let keys = master_key::open(&master_key_file(&settings)?, &directory.load(), &*world, may_make_key(&settings))?;
         let registry = Registry::new();

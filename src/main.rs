@@ -72,8 +72,9 @@ fn allow_connections() {
 
 /// Opens the house, starts the roles, waits for a reason to stop, and leaves in order. The desk always runs beside the roles, because
 /// each process has a health and metrics of its own.
-async fn serve(settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
+async fn serve(mut settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCode> {
     telemetry::start(&settings.log)?;
+    settings.spool.take_if(|_| !roles.contains(&Role::Ingest)); // the roles of a cluster may share one file of settings
     allow_connections();
     let mut house = House::open(settings).await?;
     let mut tasks = Tasks::new()?;

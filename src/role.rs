@@ -2,6 +2,7 @@
 
 use admin::Token;
 use anyhow::Context;
+use storage::Intake;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -61,10 +62,11 @@ pub async fn start(house: &mut House, roles: &[Role], listeners: Listeners, task
             Role::Ingest => {} // last: whatever comes in finds everyone at work
         }
     }
+    let intake = intake(house, tasks).await?;
     if let Some(listener) = listeners.public {
-        ingest(house, tasks, listener).await?;
+        ingest(house, tasks, listener, intake.clone()).await?;
     }
-    admin(house, tasks, listeners.admin, token.clone())?;
+    admin(house, tasks, listeners.admin, token.clone(), intake)?;
     house.doorplate = Some(Doorplate::hang(house.data(), address, &token).context("admin.url cannot be written to the data folder")?);
     Ok(token)
 }
@@ -75,11 +77,22 @@ fn follow_directory(house: &mut House, tasks: &mut Tasks) {
     }
 }
 
-async fn ingest(house: &House, tasks: &mut Tasks, listener: TcpListener) -> anyhow::Result<()> {
+/// The log, and for a door the spool before it if the settings name one.
+async fn intake(house: &House, tasks: &mut Tasks) -> anyhow::Result<Intake> {
+    let appender = house.storage.appender();
+    let Some(spool) = house.settings.spool.clone() else { return Ok(Intake::direct(appender)) };
+    let intake = Intake::with_spool(appender, spool).await?;
+    intake.register(&house.registry)?;
+    let drained = intake.clone();
+    tasks.start(Task::Spool, &house.checks, |stop| async move { Ok(drained.drain(stop).await?) });
+    Ok(intake)
+}
+
+async fn ingest(house: &House, tasks: &mut Tasks, listener: TcpListener, intake: Intake) -> anyhow::Result<()> {
     let metrics = ingest::Metrics::new();
     metrics.register(&house.registry)?;
     let parts = ingest::Parts {
-        appender: house.storage.appender(),
+        intake,
         answers: house.storage.answers().await?,
         directory: house.directory.clone(),
         keys: house.keys.clone(),
@@ -121,12 +134,12 @@ fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: Token) -> anyhow::Result<()> {
+fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: Token, intake: Intake) -> anyhow::Result<()> {
     let parts = desk(house, token)?;
-    let probe = (house.storage.appender(), house.world.clone(), house.checks.clone());
+    let probe = (intake, house.world.clone(), house.checks.clone());
     tasks.start(Task::Admin, &house.checks, |stop| async move {
-        let (appender, world, checks) = probe;
-        let (served, ()) = tokio::join!(admin::run(listener, parts, stop.clone()), admin::probe(appender, world, checks, stop));
+        let (intake, world, checks) = probe;
+        let (served, ()) = tokio::join!(admin::run(listener, parts, stop.clone()), admin::probe(intake, world, checks, stop));
         Ok(served?)
     });
     Ok(())

@@ -29,6 +29,8 @@ pub enum Task {
     Shop,
     /// The door.
     Ingest,
+    /// What hands the spool's events on.
+    Spool,
     /// The judge.
     Process,
     /// The sink.
@@ -46,6 +48,7 @@ impl Task {
         match self {
             Self::Shop => "shop",
             Self::Ingest => "ingest",
+            Self::Spool => "spool",
             Self::Process => "process",
             Self::Deliver => "deliver",
             Self::Meta => "meta",

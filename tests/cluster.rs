@@ -6,33 +6,19 @@ mod support;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     process::Command,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use support::{
     Account, MetaBox,
-    cluster::{Cluster, Door, Member},
+    cluster::{Cluster, Door},
+    load::{Load, browser_purchase, purchase},
     wait_at_most, wait_for,
 };
 
 const PAUSE: &str = "RAPIDMETRICS_STORAGE__PAUSE_AT";
 const COLD: (&str, &str) = ("RAPIDMETRICS_PROCESSOR__FILTER_ALWAYS_COLD", "true");
-
-fn purchase(order: &str) -> Value {
-    json!({"event":"purchase","email":"jane@example.com","amount":49.99,"currency":"EUR","order_id":order})
-}
-
-fn browser_purchase(account: &Account, order: &str) -> Value {
-    json!({"v":1,"fid":account.funnel,"sent_at":1_764_000_000_000_i64,"page":{"url":"https://shop.example/thanks"},
-           "ids":{"fbp":"fb.1.1596403881668.1116446470"},"consent":"granted","person":{"email":"jane@example.com"},
-           "events":[{"event_id":format!("own-{order}"),"visitor_id":"visitor-1","type":"track","name":"Purchase",
-                      "props":{"value":49.99,"currency":"EUR","order_id":order},"at":1_764_000_000_000_i64}]})
-}
 
 /// Posts until it is answered 200 or 202.
 fn tell(door: &Door, account: &Account, order: &str) -> Value {
@@ -41,6 +27,28 @@ fn tell(door: &Door, account: &Account, order: &str) -> Value {
         Some((503, _)) | None => None,
         Some((status, answer)) => panic!("{status}: {answer}"),
     })
+}
+
+fn is_long() -> bool {
+    std::env::var_os("RAPIDMETRICS_LONG").is_some()
+}
+
+/// Draws that are the same in every run.
+struct Chance(u64);
+
+impl Default for Chance {
+    fn default() -> Self {
+        Self(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl Chance {
+    fn draw(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
 }
 
 fn servers(words: &[&str]) {
@@ -344,7 +352,7 @@ fn without_the_brokers_nothing_is_acknowledged_and_the_door_says_so_and_comes_ba
 /// Kills of every role at random under load, restarts of both servers, and both at once.
 #[test]
 fn random_kills_of_every_role_and_of_the_servers_lose_nothing_and_double_nothing_unrecorded() {
-    let kills = if std::env::var_os("RAPIDMETRICS_LONG").is_some() { 200 } else { 20 };
+    let kills = if is_long() { 200 } else { 20 };
     let meta = MetaBox::start();
     let Some(mut cluster) = Cluster::start(&meta, "random") else { return };
     let mut members =
@@ -358,55 +366,16 @@ fn random_kills_of_every_role_and_of_the_servers_lose_nothing_and_double_nothing
         {"pixel": null, "fault": "reset_after", "share": 0.06},
         {"pixel": null, "fault": "throttle", "share": 0.06},
     ]));
-    let account = cluster.account.clone();
-    let members: Arc<Vec<Mutex<Member>>> = Arc::new(members.into_iter().map(Mutex::new).collect());
-    let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let created: Arc<Mutex<HashMap<String, u64>>> = Arc::default();
-    // Answers with a verdict: only they show that every role was at work.
-    let judged: Arc<AtomicUsize> = Arc::default();
-    let doors = [0, 3].map(|at| members[at].lock().unwrap().door.clone());
-    let senders: Vec<_> = (0..4)
-        .map(|sender| {
-            let (stop, next, created, judged) = (stop.clone(), next.clone(), created.clone(), judged.clone());
-            let (account, door) = (account.clone(), doors[sender % 2].clone());
-            std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    let order = format!("ORD-{}", next.fetch_add(1, Ordering::Relaxed));
-                    if sender == 0 {
-                        wait_at_most(Duration::from_secs(180), "an answer", || {
-                            (door.session(&browser_purchase(&account, &order)) == Some(200)).then_some(())
-                        });
-                    }
-                    let answer = wait_at_most(Duration::from_secs(180), "an answer", || match door.webhook(&account, &purchase(&order)) {
-                        Some((200 | 202, answer)) => Some(answer),
-                        Some((503, _)) | None => None,
-                        Some((status, answer)) => panic!("{status}: {answer}"),
-                    });
-                    let count = answer["purchases_created"].as_u64();
-                    match count {
-                        Some(_) => drop(judged.fetch_add(1, Ordering::Relaxed)),
-                        // 202 tells nothing yet, and comes at once while judges are silent: not a flood of them.
-                        None => std::thread::sleep(Duration::from_millis(20)),
-                    }
-                    *created.lock().unwrap().entry(order).or_default() += count.unwrap_or(0);
-                }
-            })
-        })
-        .collect();
+    let load = Load::start(&cluster.account, &[members[0].door.clone(), members[3].door.clone()]);
 
-    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut before = 0;
+    let mut chance = Chance::default();
     for kill in 0..kills {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        wait_at_most(Duration::from_secs(180), "progress between two kills", || (judged.load(Ordering::Relaxed) > before).then_some(()));
-        std::thread::sleep(Duration::from_micros(seed % 300_000)); // a moment that nobody chose
-        before = judged.load(Ordering::Relaxed);
-        let mut member = members[(seed >> 32) as usize % members.len()].lock().unwrap();
-        member.kill();
-        member.start_again(&[]);
-        drop(member);
+        load.progress();
+        let drawn = chance.draw();
+        std::thread::sleep(Duration::from_micros(drawn % 300_000)); // a moment that nobody chose
+        let at = (drawn >> 32) as usize % members.len();
+        members[at].kill();
+        members[at].start_again(&[]);
         // At a quarter, a half and three quarters of the way.
         match (kill + 1) * 4 {
             at if at == kills => restart(&["broker"]),
@@ -415,18 +384,54 @@ fn random_kills_of_every_role_and_of_the_servers_lose_nothing_and_double_nothing
             _ => {}
         }
     }
-    stop.store(true, Ordering::Relaxed);
-    for sender in senders {
-        sender.join().expect("a sender ends");
-    }
+    let orders = load.end();
     meta.no_faults();
-    for member in members.iter() {
-        member.lock().unwrap().wait_ready();
+    for member in &mut members {
+        member.wait_ready();
     }
-    let created = created.lock().unwrap();
-    assert!(created.values().all(|count| *count <= 1), "no order was answered created twice");
-    let orders: Vec<String> = created.keys().cloned().collect();
     print!("{kills} kills, a restart of each server and of both: ");
+    account_for(&cluster, &meta, &orders);
+}
+
+/// The brokers away again and again, the door killed while it spools and while it drains: what it acknowledged is there.
+#[test]
+fn a_door_with_a_spool_acknowledges_without_brokers_and_loses_nothing_when_it_is_killed() {
+    let (rounds, away) = if is_long() { (10, Duration::from_secs(12)) } else { (2, Duration::from_secs(10)) };
+    let meta = MetaBox::start();
+    let Some(mut cluster) = Cluster::start(&meta, "spool") else { return };
+    let spool = tempfile::tempdir().expect("a folder that outlives the process");
+    let spool = [("RAPIDMETRICS_SPOOL__DIR", spool.path().to_str().expect("a path"))];
+    let mut door = cluster.member("ingest", "door", &spool);
+    let _judge = cluster.member("process", "judge", &[]);
+    let _sink = cluster.member("deliver", "sink", &[]);
+    cluster.open_account(&meta, &door, &["5012"]);
+    let load = Load::start(&cluster.account, &[door.door.clone()]);
+    let mut chance = Chance::default();
+    for round in 0..rounds {
+        load.progress();
+        servers(&["kill", "broker"]);
+        let gone = Instant::now();
+        let before = load.spooled();
+        wait_for("an answer of the spool", || (load.spooled() > before).then_some(()));
+        wait_at_most(Duration::from_secs(5), "readiness to say degraded", || (door.readiness()? == "degraded").then_some(()));
+        println!("round {round}: first spooled and degraded after {:?}", gone.elapsed());
+        wait_at_most(away * 2, "the outage to last", || (gone.elapsed() > away / 2).then_some(()));
+        std::thread::sleep(Duration::from_micros(chance.draw() % 300_000)); // a moment that nobody chose
+        door.kill();
+        door.start_again(&[]);
+        let again = load.spooled();
+        wait_for("the new process to spool, which knows no broker", || (load.spooled() > again + 20).then_some(()));
+        wait_at_most(away * 2, "the outage to last", || (gone.elapsed() > away).then_some(()));
+        servers(&["start", "broker"]);
+        wait_for("the drain to begin", || (door.metric("rapidmetrics_spool_drained_total") > 0.0).then_some(()));
+        door.kill();
+        door.start_again(&[]);
+        wait_for("the spool to be drained", || (door.readiness()? == "ready").then_some(()));
+    }
+    let spooled = load.spooled();
+    let orders = load.end();
+    assert!(door.process.terminate().success(), "it stops in order");
+    print!("{} kills of the door in {rounds} outages of {away:?}, {spooled} answers of the spool: ", rounds * 2);
     account_for(&cluster, &meta, &orders);
 }
 

@@ -13,26 +13,34 @@ pub struct Checks(Arc<Mutex<Vec<Check>>>);
 pub(crate) struct Check {
     pub(crate) name: String,
     pub(crate) ok: bool,
-    /// Why it did not pass.
+    /// It passes, and a human should look.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) degraded: bool,
+    /// Why it did not pass, or is degraded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) why: Option<String>,
 }
 
 impl Check {
     pub(crate) fn fail(&mut self, why: &str) {
-        (self.ok, self.why) = (false, Some(why.to_owned()));
+        (self.ok, self.degraded, self.why) = (false, false, Some(why.to_owned()));
     }
 }
 
 impl Checks {
     /// The check passes from now on. Adds it if it is new.
     pub fn pass(&self, name: &str) {
-        self.set(Check { name: name.to_owned(), ok: true, why: None });
+        self.set(Check { name: name.to_owned(), ok: true, degraded: false, why: None });
+    }
+
+    /// The check passes from now on, with a remark that a human should read. Adds it if it is new.
+    pub fn degrade(&self, name: &str, why: impl Into<String>) {
+        self.set(Check { name: name.to_owned(), ok: true, degraded: true, why: Some(why.into()) });
     }
 
     /// The check fails from now on. Adds it if it is new.
     pub fn fail(&self, name: &str, why: impl Into<String>) {
-        self.set(Check { name: name.to_owned(), ok: false, why: Some(why.into()) });
+        self.set(Check { name: name.to_owned(), ok: false, degraded: false, why: Some(why.into()) });
     }
 
     pub(crate) fn all(&self) -> Vec<Check> {

@@ -1,4 +1,5 @@
-//! Alive: the process answers. Ready: every check has passed, and an append would be tried now.
+//! Alive: the process answers. Ready: every check has passed, and an append would be tried now. Degraded is ready with a remark: the
+//! process takes events, and a human should look.
 
 use std::sync::Arc;
 
@@ -32,6 +33,10 @@ pub(crate) async fn ready(State(desk): State<Arc<Desk>>) -> Response {
         }
     }
     let ready = checks.iter().all(|check| check.ok);
-    let (status, word) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    let (status, word) = match ready {
+        true if checks.iter().any(|check| check.degraded) => (StatusCode::OK, "degraded"),
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+    };
     (status, Json(Readiness { status: word, checks })).into_response()
 }

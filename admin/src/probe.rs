@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use schemas::{envelope, topic::Topic, world::World};
 use serde_json::json;
-use storage::{Append, Appender};
+use storage::{Append, Appender, Intake};
 use tokio_util::sync::CancellationToken;
 
 use crate::Checks;
@@ -20,9 +20,10 @@ const EVERY: Duration = Duration::from_secs(1);
 /// An append that takes longer than this is nothing to send traffic to. With the second between two looks, readiness says so within five.
 const WAIT: Duration = Duration::from_secs(3);
 
-/// Keeps the check `append` true until `stop` is cancelled.
-pub async fn probe(appender: Appender, world: Arc<dyn World>, checks: Checks, stop: CancellationToken) {
+/// Keeps the check `append` true until `stop` is cancelled. While a spool takes what the log does not, it is degraded.
+pub async fn probe(intake: Intake, world: Arc<dyn World>, checks: Checks, stop: CancellationToken) {
     checks.fail(NAME, "no append has worked yet");
+    let appender = intake.appender();
     let mut works = false;
     while !stop.is_cancelled() {
         let now = if !appender.accepts() {
@@ -30,14 +31,16 @@ pub async fn probe(appender: Appender, world: Arc<dyn World>, checks: Checks, st
         } else if works && appender.last_worked() {
             Ok(())
         } else {
-            attempt(&appender, &*world).await
+            attempt(appender, &*world).await
         };
         if works != now.is_ok() {
             tracing::info!(works = now.is_ok(), "appends");
         }
         works = now.is_ok();
         match now {
+            Ok(()) if intake.is_spooling() => checks.degrade(NAME, "events queue in the spool until it is drained"),
             Ok(()) => checks.pass(NAME),
+            Err(why) if intake.has_spool() => checks.degrade(NAME, format!("events go to the spool: {why}")),
             Err(why) => checks.fail(NAME, why),
         }
         tokio::select! {

@@ -219,7 +219,8 @@ async fn only_health_metrics_and_the_first_page_need_no_token() {
 async fn ready_when_every_check_passed_and_an_append_worked() {
     let case = desk();
     case.checks.fail("judge", "it is not there");
-    let probing = tokio::spawn(probe(case.storage.appender(), Arc::new(TestWorld), case.checks.clone(), case.stop.clone()));
+    let probing =
+        tokio::spawn(probe(storage::Intake::direct(case.storage.appender()), Arc::new(TestWorld), case.checks.clone(), case.stop.clone()));
     let (status, body) = case.ask(Method::GET, "/health/ready", None, "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.contains("it is not there"), "{body}");

@@ -69,10 +69,10 @@ pub(crate) fn judged(about: About<'_>, verdict: Verdict) -> Result<Reply, Refuse
     Ok(json(StatusCode::OK, &success))
 }
 
-/// It is durable, and the verdict is not here.
-pub(crate) fn accepted(about: About<'_>) -> Reply {
+/// It is durable, in the log or in the spool, and the verdict is not here.
+pub(crate) fn accepted(about: About<'_>, durability: &'static str) -> Reply {
     let accepted =
-        Accepted { status: "accepted", event: about.event.word(), order_id: about.order_id, durability: "log", warnings: about.warnings };
+        Accepted { status: "accepted", event: about.event.word(), order_id: about.order_id, durability, warnings: about.warnings };
     json(StatusCode::ACCEPTED, &accepted)
 }
 
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn without_verdict_it_is_accepted() {
         let about = About { event: WebhookEvent::Lead, order_id: None, warnings: &[] };
-        let reply = accepted(about);
+        let reply = accepted(about, "log");
         assert_eq!(reply.status(), 202);
         assert_eq!(body(reply).await, r#"{"status":"accepted","event":"lead","order_id":null,"durability":"log"}"#);
     }

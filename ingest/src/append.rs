@@ -1,7 +1,7 @@
 //! One durable append: raw events in, nothing else; the answer is whether they are there for good.
 
-use schemas::{envelope::Position, key::DedupKey, raw::Raw, topic::Topic};
-use storage::{Append, AppendError};
+use schemas::{key::DedupKey, raw::Raw, topic::Topic};
+use storage::{Append, AppendError, Durable};
 
 use crate::{Door, refuse::Refused};
 
@@ -12,11 +12,11 @@ pub(crate) fn record(raw: &Raw<'_>, key: &DedupKey) -> Append {
     Append { topic: Topic::Raw, key: key.partition_key().into(), value: value.into(), time: raw.received_at }
 }
 
-/// Appends; answers once they would survive. Any doubt is [`Refused::Unavailable`].
-pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<Vec<Position>, Refused> {
-    let appended = tokio::time::timeout(door.config.append_timeout(), door.appender.append(records)).await;
+/// Appends; answers where they are once they would survive. Any doubt is [`Refused::Unavailable`].
+pub(crate) async fn durably(door: &Door, records: Vec<Append>) -> Result<Durable, Refused> {
+    let appended = tokio::time::timeout(door.config.append_timeout(), door.intake.append(records)).await;
     match appended {
-        Ok(Ok(positions)) => return Ok(positions),
+        Ok(Ok(durable)) => return Ok(durable),
         Ok(Err(error @ AppendError::Lost(_))) => tracing::warn!(%error, "an append was lost"),
         // Full, closing, slow: true of every request until it is over. The metrics count them, readiness says it.
         Ok(Err(error @ (AppendError::Full | AppendError::Busy(_) | AppendError::Closed))) => {

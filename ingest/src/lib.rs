@@ -33,7 +33,7 @@ use axum::{
 use http_body_util::Full;
 use hyper::body::Incoming;
 use schemas::{directory::Directory, secret::Key, world::World};
-use storage::{Answers, Appender};
+use storage::{Answers, Intake};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,8 +49,8 @@ use script::Script;
 
 /// What the door is handed.
 pub struct Parts {
-    /// Appends raw records.
-    pub appender: Appender,
+    /// Takes raw records durably.
+    pub intake: Intake,
     /// Where verdicts are awaited.
     pub answers: Answers,
     /// Funnels, their pixels and keys.
@@ -78,7 +78,7 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 /// The door as its routes see it.
 pub(crate) struct Door {
-    appender: Appender,
+    intake: Intake,
     answers: Answers,
     directory: Arc<ArcSwap<Directory>>,
     keys: Key,
@@ -114,9 +114,9 @@ impl Route {
 
 impl Door {
     fn new(parts: Parts) -> Self {
-        let Parts { appender, answers, directory, keys, world, config, metrics } = parts;
+        let Parts { intake, answers, directory, keys, world, config, metrics } = parts;
         let limits = Limits::new(&config);
-        Self { appender, answers, directory, keys, world, limits, config, metrics, script: Script::new() }
+        Self { intake, answers, directory, keys, world, limits, config, metrics, script: Script::new() }
     }
 
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {

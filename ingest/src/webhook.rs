@@ -12,7 +12,7 @@ use schemas::{
     webhook::{BODY_BYTES_MAX, IDEMPOTENCY_KEY_BYTES_MAX, Webhook},
 };
 use serde_json::value::RawValue;
-use storage::Waiter;
+use storage::{Durable, Waiter};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
@@ -98,10 +98,13 @@ async fn take(
     let key: DedupKey = hook.dedup_key(&funnel.funnel.id, &event_id);
     let waiter = door.answers.expect(raw.id); // before the append, so that no verdict is missed
     let stored = append::durably(door, vec![append::record(&raw, &key)]).await;
-    let positions = stored.inspect_err(|_| door.metrics.unavailable(Kind::Webhook))?;
+    let durable = stored.inspect_err(|_| door.metrics.unavailable(Kind::Webhook))?;
     door.metrics.stored(Kind::Webhook);
     let about = About { event: hook.event, order_id: hook.order_id.as_ref(), warnings: &hook.warnings };
-    judged(door, about, positions.first().map(|position| position.partition), waiter).await
+    match durable {
+        Durable::Log(positions) => judged(door, about, positions.first().map(|position| position.partition), waiter).await,
+        Durable::Spool => Ok(answer::accepted(about, "spool")), // nobody judges it before the log is back
+    }
 }
 
 /// Waits for the verdict; not at all where the partition's judge is known to be silent, so that nobody's connection is held for it.
@@ -118,7 +121,7 @@ async fn judged(door: &Door, about: About<'_>, raw_partition: Option<u32>, mut w
         door.answers.waited_in_vain(partition);
     }
     door.metrics.verdict_missed();
-    Ok(answer::accepted(about))
+    Ok(answer::accepted(about, "log"))
 }
 
 /// The order's id, or the one its `Idempotency-Key` gives, or a fresh one: the request's own.

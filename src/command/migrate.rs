@@ -25,7 +25,7 @@ impl Migrate {
         let key_file = house::master_key_file(&settings)?;
         house::make_folder(&settings.storage.data)?;
         let instance = Instance::of(&settings.storage.data, &RealWorld)?;
-        let made = Storage::migrate(&cluster.config(&settings.storage, instance.name().to_owned())).await?;
+        let made = Storage::migrate(&cluster.config(&settings.storage, instance.name().to_owned(), None)).await?;
         drop(instance);
         for name in &made {
             println!("made {name}");

@@ -1,9 +1,12 @@
-//! The sections `[storage.kafka]` and `[storage.cql]`, and the files they name.
+//! The sections `[storage.kafka]`, `[storage.cql]` and `[spool]`, and the files they name.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
-use storage::{ClusterConfig, CqlConfig, KafkaConfig};
+use storage::{ClusterConfig, CqlConfig, KafkaConfig, SpoolConfig};
 
 use super::ConfigError;
 
@@ -45,6 +48,27 @@ pub(super) struct Cql {
     in_flight_max: usize,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Spool {
+    dir: PathBuf,
+    after_ms: u64,
+    drain_timeout_ms: u64,
+}
+
+impl Spool {
+    /// What storage needs; `None` where no folder is named.
+    pub(super) fn config(self, shared: &storage::Config) -> Option<SpoolConfig> {
+        (!self.dir.as_os_str().is_empty()).then_some(SpoolConfig {
+            folder: self.dir,
+            after: Duration::from_millis(self.after_ms),
+            drain_timeout: Duration::from_millis(self.drain_timeout_ms),
+            free_bytes_min: shared.free_bytes_min,
+            queue_bytes_max: shared.queue_bytes_max,
+        })
+    }
+}
+
 impl Cluster {
     pub(super) fn new(kafka: Kafka, cql: Cql) -> Result<Self, ConfigError> {
         let mut properties = pairs("storage.kafka.properties", &kafka.properties)?;
@@ -82,13 +106,14 @@ impl Cluster {
         })
     }
 
-    /// What storage needs, for a process of that name.
-    pub fn config(&self, shared: &storage::Config, instance: String) -> ClusterConfig {
+    /// What storage needs, for a process of that name. A door with a spool can do without the servers for a while.
+    pub fn config(&self, shared: &storage::Config, instance: String, spool: Option<&SpoolConfig>) -> ClusterConfig {
         ClusterConfig {
             kafka: self.kafka.clone(),
             cql: self.cql.clone(),
             partitions: shared.partitions,
             instance,
+            known_topics: spool.map(|spool| spool.folder.join("topics.json")),
             pause_at: shared.pause_at.clone(),
         }
     }

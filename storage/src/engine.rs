@@ -62,6 +62,13 @@ impl Engine {
         }
     }
 
+    pub(crate) fn is_reached(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Cluster(engine) => engine.is_reached(),
+        }
+    }
+
     pub(crate) fn reader(&self, topic: Topic, partition: u32, from: u64) -> Reader {
         Reader(match self {
             Self::Embedded(engine) => Source::Embedded(Cursor::new(engine.clone(), topic, partition, from)),

@@ -19,6 +19,7 @@ mod log;
 mod metrics;
 mod partitioner;
 mod pause;
+mod spool;
 mod step;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
 pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
 pub use metrics::Metrics;
+pub use spool::{Durable, Intake, SpoolConfig};
 pub use step::{Begun, CommitError, Consumed, Record, Reply, Step};
 
 use engine::Engine;
@@ -58,6 +60,9 @@ pub enum OpenError {
     /// Another process has it.
     #[error("the data folder {0} is in use by another process; stop it, or give another folder with --data")]
     Locked(PathBuf),
+    /// Another process has the spool.
+    #[error("the spool {0} is in use by another process; give each process its own with spool.dir")]
+    SpoolLocked(PathBuf),
     /// The number of partitions cannot be changed.
     #[error(
         "the data folder {folder} was made with {made} partitions and the settings say {asked}; \
@@ -160,6 +165,11 @@ impl Storage {
     /// Makes the topics and tables of a cluster that are not there. Answers their names.
     pub async fn migrate(config: &ClusterConfig) -> Result<Vec<String>, OpenError> {
         Box::pin(cluster::Cluster::migrate(config)).await
+    }
+
+    /// Whether the servers were reached since the boot: false in a cluster that was opened while they were away, until they are back.
+    pub fn is_reached(&self) -> bool {
+        self.engine.is_reached()
     }
 
     /// How many partitions a topic has.

@@ -165,6 +165,14 @@ impl Member {
         Client::of(url.trim()).try_send("GET", "/health/ready", &[], b"").is_ok_and(|answer| answer.status == 200)
     }
 
+    /// Its readiness in one word; `None` while nobody answers.
+    pub fn readiness(&self) -> Option<String> {
+        let url = std::fs::read_to_string(self.data.join("admin.url")).ok()?;
+        let answer = Client::of(url.trim()).try_send("GET", "/health/ready", &[], b"").ok()?;
+        let body: Value = serde_json::from_slice(&answer.body).ok()?;
+        body["status"].as_str().map(str::to_owned)
+    }
+
     /// One of its metrics, summed over its labels.
     pub fn metric(&self, name: &str) -> f64 {
         let Ok(url) = std::fs::read_to_string(self.data.join("admin.url")) else { return 0.0 };

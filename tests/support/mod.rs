@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod http;
+pub mod load;
 
 use std::{
     collections::HashMap,

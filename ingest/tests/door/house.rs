@@ -110,7 +110,7 @@ impl House {
         let address = listener.local_addr().expect("it is bound");
         let (keys, stop) = (Key::new([7; 32]), CancellationToken::new());
         let parts = Parts {
-            appender: storage.appender(),
+            intake: storage::Intake::direct(storage.appender()),
             answers: storage.answers().await.expect("the engine is open"),
             directory: Arc::new(ArcSwap::from_pointee(directory(&keys))),
             keys,

@@ -1,6 +1,6 @@
 //! What the cluster engine needs to open.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use super::cql::CqlConfig;
 
@@ -53,6 +53,9 @@ pub struct ClusterConfig {
     /// A name of this process that it keeps over restarts: the brokers abort at once what it left open. Two processes of one name
     /// would stop each other.
     pub instance: String,
+    /// A file in which the topics are kept as they were last found: with it, the engine opens while the servers are away. For a door
+    /// that has a spool; nobody else can do anything without them.
+    pub known_topics: Option<PathBuf>,
     /// Tests only: see [`crate::Config::pause_at`]; also `judge.rows` and `outcome.rows`, between the ledger's rows and the
     /// transaction.
     pub pause_at: Option<String>,

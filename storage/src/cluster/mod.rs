@@ -18,6 +18,7 @@ mod commit;
 mod config;
 pub(crate) mod cql;
 mod fetcher;
+mod known;
 mod membership;
 mod metrics;
 mod names;
@@ -72,6 +73,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How long a boot waits for servers that are away, which is mostly a restart of theirs; then it ends with a sentence.
 const BOOT: Duration = Duration::from_secs(60);
 const BOOT_AGAIN: Duration = Duration::from_secs(1);
+/// How long the brokers may take to answer a boot that can do without them.
+const BOOT_BRIEFLY: Duration = Duration::from_secs(3);
 
 /// The engine.
 pub(crate) struct Cluster {
@@ -96,6 +99,10 @@ pub(crate) struct Cluster {
     common: crate::metrics::Metrics,
     pause: Option<Mutex<Pause>>,
     closed: watch::Sender<bool>,
+    /// Whether the servers were reached since the boot.
+    is_reached: watch::Sender<bool>,
+    /// Why this process cannot go on.
+    failed: watch::Sender<Option<String>>,
 }
 
 /// What the owner of a dispatch partition knows.
@@ -110,7 +117,7 @@ struct Owned {
 impl Cluster {
     /// Connects to both servers and checks that everything is as `migrate` made it.
     pub(crate) async fn open(config: ClusterConfig, owner: Uuid) -> Result<Arc<Self>, OpenError> {
-        let (ledger, names) = Self::found(&config).await?;
+        let (ledger, names, is_reached) = Self::found(&config).await?;
         let names = Arc::new(names);
         let metrics = Metrics::new();
         let health = Arc::new(Health::default());
@@ -147,9 +154,11 @@ impl Cluster {
             transactors.insert(group, started);
         }
         let pause = config.pause_at.as_deref().map(|at| Mutex::new(Pause::new(at)));
-        Ok(Arc::new(Self {
+        let engine = Arc::new(Self {
             names,
             ledger,
+            is_reached: watch::Sender::new(is_reached),
+            failed: watch::Sender::new(None),
             producer,
             fetchers,
             asker,
@@ -166,27 +175,77 @@ impl Cluster {
             pause,
             closed,
             config,
-        }))
+        });
+        if !is_reached {
+            tokio::spawn(engine.clone().reach());
+        }
+        Ok(engine)
     }
 
-    /// Ledger and topics as `migrate` made them; waits a while for servers that are away.
-    async fn found(config: &ClusterConfig) -> Result<(Ledger, Names), OpenError> {
-        let plain = client::settings(&config.kafka, &config.instance, "check");
+    /// Ledger and topics as `migrate` made them, and whether the servers said so themselves; waits a while for servers that are away if
+    /// nothing is known of them.
+    async fn found(config: &ClusterConfig) -> Result<(Ledger, Names, bool), OpenError> {
         let until = tokio::time::Instant::now() + BOOT;
+        let known = known::read(config);
+        let patience = if known.is_some() { BOOT_BRIEFLY } else { topics::PATIENCE };
+        let ledger = Ledger::unreached(&config.cql);
         loop {
-            let found = async {
-                let ledger = Ledger::open(&config.cql).await?;
-                let names = topics::check(config, &plain, &ledger).await?;
-                Ok((ledger, names))
-            };
-            match found.await {
+            match Self::ask(config, &ledger, patience).await {
+                Ok(names) => return Ok((ledger, names, true)),
+                Err(OpenError::Away(why)) if let Some(names) = known => {
+                    tracing::warn!(why, "opening without the servers, with the topics as they were last found");
+                    return Ok((ledger, names, false));
+                }
                 Err(OpenError::Away(why)) if tokio::time::Instant::now() < until => {
                     tracing::warn!(why, "waiting for a server");
                     tokio::time::sleep(BOOT_AGAIN).await;
                 }
-                found => return found,
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reaches the ledger and checks the topics.
+    async fn ask(config: &ClusterConfig, ledger: &Ledger, patience: Duration) -> Result<Names, OpenError> {
+        let plain = client::settings(&config.kafka, &config.instance, "check");
+        ledger.reach().await?;
+        let names = topics::check(config, &plain, ledger, patience).await?;
+        if let Some(path) = &config.known_topics
+            && let Err(error) = known::write(path, &names)
+        {
+            tracing::warn!(%error, file = %path.display(), "the topics cannot be written down: the next boot needs the servers");
+        }
+        Ok(names)
+    }
+
+    /// Looks for servers that were away at the boot until they are back. What they say may differ from what was known of them.
+    async fn reach(self: Arc<Self>) {
+        let mut closed = self.closed.subscribe();
+        while !*closed.borrow_and_update() {
+            match Self::ask(&self.config, &self.ledger, topics::PATIENCE).await {
+                Ok(names) if names == *self.names => {
+                    tracing::info!("the servers are back, and are as they were");
+                    self.is_reached.send_replace(true);
+                    return;
+                }
+                Ok(_) => return self.fail("the topics are not as they were when this process last saw them; start it again".to_owned()),
+                Err(OpenError::Away(why)) => tracing::debug!(why, "a server is still away"),
+                Err(error) => return self.fail(error.to_string()),
+            }
+            tokio::select! {
+                _ = closed.wait_for(|closed| *closed) => {}
+                () = tokio::time::sleep(BOOT_AGAIN) => {}
+            }
+        }
+    }
+
+    fn fail(&self, why: String) {
+        self.failed.send_replace(Some(why));
+    }
+
+    /// Whether the servers were reached since the boot.
+    pub(crate) fn is_reached(&self) -> bool {
+        *self.is_reached.borrow()
     }
 
     /// Makes topics and tables that are not there. Answers their names.
@@ -257,19 +316,32 @@ impl Cluster {
     }
 
     /// Verdicts are heard from the moment this answers.
-    pub(crate) async fn answers(&self) -> Result<Answers, ReadError> {
+    pub(crate) async fn answers(self: &Arc<Self>) -> Result<Answers, ReadError> {
         if self.hears.get().is_none() {
             let partition = self.answers.partition();
-            let (_, end) = self.asker.bounds(Topic::Verdicts, partition).await?;
-            if self.hears.set(()).is_ok() {
-                tokio::spawn(verdicts::hear(self.lane(Topic::Verdicts, partition, end), self.answers.clone()));
+            if self.is_reached() {
+                let (_, end) = self.asker.bounds(Topic::Verdicts, partition).await?;
+                if self.hears.set(()).is_ok() {
+                    tokio::spawn(verdicts::hear(self.lane(Topic::Verdicts, partition, end), self.answers.clone()));
+                }
+            } else if self.hears.set(()).is_ok() {
+                // Nothing comes before the brokers are back, and what is asked meanwhile is answered by the spool.
+                let engine = self.clone();
+                tokio::spawn(async move {
+                    if let Ok((_, end)) = engine.asker.bounds(Topic::Verdicts, partition).await {
+                        verdicts::hear(engine.lane(Topic::Verdicts, partition, end), engine.answers.clone()).await;
+                    }
+                });
             }
         }
         Ok(self.answers.clone())
     }
 
     pub(crate) async fn failed(&self) -> String {
-        std::future::pending().await // servers that are away come back; nothing here is lost for good
+        // Servers that are away come back. What they are found to be may be wrong.
+        let mut failed = self.failed.subscribe();
+        let why = failed.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.unwrap_or_default()
     }
 
     pub(crate) async fn close(self: &Arc<Self>) {

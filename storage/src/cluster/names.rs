@@ -5,7 +5,7 @@ use schemas::topic::Topic;
 use crate::partitioner;
 
 /// What is known of every topic.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Names(Vec<(String, u32, u32)>);
 
 impl Names {

@@ -18,11 +18,12 @@ use super::{
 };
 use crate::OpenError;
 
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long the brokers may take to answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
 /// How many partitions a topic has by the settings.
-fn partitions(config: &ClusterConfig, topic: Topic) -> u32 {
+pub(super) fn partitions(config: &ClusterConfig, topic: Topic) -> u32 {
     if topic.is_single() { 1 } else { config.partitions }
 }
 
@@ -59,7 +60,7 @@ fn for_ever() -> Vec<(&'static str, String)> {
 /// Makes the topics that are not there, and records as what each was made. Answers the names of those made now.
 pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Vec<String>, OpenError> {
     let admin: AdminClient<Plain> = settings.create().map_err(unreachable)?;
-    let there = ask(settings).await?;
+    let there = ask(settings, PATIENCE).await?;
     let known = ledger.topics().await.map_err(ledger_said)?;
     let mut made = Vec::new();
     for topic in Topic::ALL {
@@ -95,8 +96,13 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
 }
 
 /// Checks that every topic is there as it was made.
-pub(super) async fn check(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger) -> Result<Names, OpenError> {
-    let there = ask(settings).await?;
+pub(super) async fn check(
+    config: &ClusterConfig,
+    settings: &ClientConfig,
+    ledger: &Ledger,
+    patience: Duration,
+) -> Result<Names, OpenError> {
+    let there = ask(settings, patience).await?;
     let known = ledger.topics().await.map_err(ledger_said)?;
     let mut names = Vec::with_capacity(Topic::ALL.len());
     for topic in Topic::ALL {
@@ -115,11 +121,11 @@ pub(super) async fn check(config: &ClusterConfig, settings: &ClientConfig, ledge
 }
 
 /// Every topic at the brokers with its number of partitions.
-async fn ask(settings: &ClientConfig) -> Result<HashMap<String, u32>, OpenError> {
+async fn ask(settings: &ClientConfig, patience: Duration) -> Result<HashMap<String, u32>, OpenError> {
     let settings = settings.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let consumer: BaseConsumer = settings.create()?;
-        consumer.fetch_metadata(None, PATIENCE)
+        consumer.fetch_metadata(None, patience)
     });
     let metadata = asked.await.map_err(|_| OpenError::Cluster("the question for topics broke down".to_owned()))?.map_err(unreachable)?;
     let there = metadata.topics().iter().filter(|topic| topic.error().is_none());

@@ -31,6 +31,7 @@ use std::{
 use schemas::{envelope::Position, row::Row, topic::Topic};
 
 pub(crate) use cursor::Cursor;
+pub(crate) use open::FOLDER;
 
 use self::{
     commit::{APPEND, Committer},

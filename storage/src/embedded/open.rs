@@ -15,6 +15,8 @@ use super::{
 };
 use crate::{Config, OpenError, log::ReadError};
 
+/// Where the engine's files stand within the data folder.
+pub(crate) const FOLDER: &str = "store";
 /// The version of the folder this build makes.
 const FORMAT: u32 = 1;
 /// Blocks of tables kept in memory, all tables together.
@@ -28,7 +30,7 @@ const WORKERS: usize = 1;
 
 /// Opens or makes the folder's database.
 pub(super) fn open(config: &Config, now: &LogTime) -> Result<Store, OpenError> {
-    let folder = config.data.join("store");
+    let folder = config.data.join(FOLDER);
     make(&config.data).map_err(|cause| engine(config, cause.to_string()))?;
     let ages = now.clone();
     let db = Database::builder(&folder)

@@ -70,6 +70,7 @@ impl Cluster {
             },
             partitions: 4,
             instance: "test".to_owned(),
+            known_topics: None,
             pause_at: None,
         };
         Storage::migrate(&config).await.expect("topics and tables are made");

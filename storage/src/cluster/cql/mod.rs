@@ -15,7 +15,10 @@ mod statements;
 mod waiting;
 mod write;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use scylla::{
     client::session::Session,
@@ -37,12 +40,19 @@ pub(crate) use write::Stamped;
 pub(crate) struct Ledger(Arc<Inner>);
 
 struct Inner {
-    session: Session,
-    statements: Statements,
+    config: CqlConfig,
+    /// Unset until the server was reached for the first time.
+    live: OnceLock<Live>,
     /// Statements on their way at once.
     room: Semaphore,
     in_flight_max: usize,
     metrics: Metrics,
+}
+
+/// A session, and its statements.
+struct Live {
+    session: Session,
+    statements: Statements,
 }
 
 /// Why the ledger did not answer.
@@ -59,13 +69,26 @@ pub(crate) enum LedgerError {
 impl Ledger {
     /// Connects, and refuses a keyspace that is not as [`Ledger::migrate`] made it.
     pub(crate) async fn open(config: &CqlConfig) -> Result<Self, OpenError> {
+        let ledger = Self::unreached(config);
+        ledger.reach().await?;
+        Ok(ledger)
+    }
+
+    /// Answers nothing yet: see [`Ledger::reach`].
+    pub(crate) fn unreached(config: &CqlConfig) -> Self {
+        let in_flight_max = config.in_flight_max.max(1);
+        let (room, metrics) = (Semaphore::new(in_flight_max), Metrics::new());
+        Self(Arc::new(Inner { config: config.clone(), live: OnceLock::new(), room, in_flight_max, metrics }))
+    }
+
+    /// Connects for the first time.
+    pub(crate) async fn reach(&self) -> Result<(), OpenError> {
+        let Inner { config, metrics, .. } = &*self.0;
         let session = connect::connect(config).await?;
         migrate::check(&session, config).await?;
-        let metrics = Metrics::new();
-        let statements = Statements::prepare(&session, config, &metrics).await.map_err(OpenError::Cluster)?;
-        let in_flight_max = config.in_flight_max.max(1);
-        let room = Semaphore::new(in_flight_max);
-        Ok(Self(Arc::new(Inner { session, statements, room, in_flight_max, metrics })))
+        let statements = Statements::prepare(&session, config, metrics).await.map_err(OpenError::Cluster)?;
+        let _ = self.0.live.set(Live { session, statements }); // one that was there already serves as well
+        Ok(())
     }
 
     /// Makes the keyspace and the tables that are not there. Answers their names.
@@ -78,13 +101,17 @@ impl Ledger {
         &self.0.metrics
     }
 
-    fn statements(&self) -> &Statements {
-        &self.0.statements
+    fn live(&self) -> Result<&Live, LedgerError> {
+        self.0.live.get().ok_or_else(|| LedgerError::Transient("no CQL server was reached yet".to_owned()))
+    }
+
+    fn statements(&self) -> Result<&Statements, LedgerError> {
+        self.live().map(|live| &live.statements)
     }
 
     /// One statement, in its turn.
     async fn run(&self, asked: &Asked, values: impl SerializeRow) -> Result<QueryResult, LedgerError> {
-        self.in_turn(asked, self.0.session.execute_unpaged(&asked.statement, values)).await
+        self.in_turn(asked, self.live()?.session.execute_unpaged(&asked.statement, values)).await
     }
 
     /// One page of a statement's answer, in its turn.
@@ -94,7 +121,7 @@ impl Ledger {
         values: impl SerializeRow,
         state: PagingState,
     ) -> Result<(QueryResult, PagingStateResponse), LedgerError> {
-        self.in_turn(asked, self.0.session.execute_single_page(&asked.statement, values, state)).await
+        self.in_turn(asked, self.live()?.session.execute_single_page(&asked.statement, values, state)).await
     }
 
     async fn in_turn<T, E: std::fmt::Display>(

@@ -46,11 +46,11 @@ impl Ledger {
             let (epoch, applied) = match &before {
                 None => {
                     let values = (partition as i32, 1_i64, owner, -1_i64);
-                    (1, self.conditional(&self.statements().first_owner, values).await)
+                    (1, self.conditional(&self.statements()?.first_owner, values).await)
                 }
                 Some(before) => {
                     let values = (before.epoch + 1, owner, partition as i32, before.epoch);
-                    (before.epoch + 1, self.conditional(&self.statements().next_owner, values).await)
+                    (before.epoch + 1, self.conditional(&self.statements()?.next_owner, values).await)
                 }
             };
             if applied.is_err() {
@@ -74,7 +74,7 @@ impl Ledger {
 
     async fn own_attempt(&self, partition: u32, epoch: i64, highest: u64) -> Result<bool, LedgerError> {
         let highest = highest as i64;
-        let answer = self.conditional(&self.statements().own_attempt, (highest, partition as i32, epoch, highest)).await;
+        let answer = self.conditional(&self.statements()?.own_attempt, (highest, partition as i32, epoch, highest)).await;
         if matches!(answer, Ok(true)) {
             return Ok(true);
         }
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     async fn owner(&self, partition: u32) -> Result<Option<Owner>, LedgerError> {
-        let answer = self.run(&self.statements().get_owner, (partition as i32,)).await?;
+        let answer = self.run(&self.statements()?.get_owner, (partition as i32,)).await?;
         let answer = answer.into_rows_result().map_err(|error| shape(TABLE, &error))?;
         let row = answer.maybe_first_row::<(i64, Uuid, i64)>().map_err(|error| shape(TABLE, &error))?;
         Ok(row.map(|(epoch, by, attempt)| Owner { epoch, by, attempt }))
@@ -105,7 +105,7 @@ impl Ledger {
         }
         for bucket in bucket(from)..=bucket(below - 1) {
             let values = (partition as i32, bucket, from as i64, below as i64);
-            for (is_settled, intent) in self.all_rows::<(bool, String)>(&self.statements().get_intents, values, "intents").await? {
+            for (is_settled, intent) in self.all_rows::<(bool, String)>(&self.statements()?.get_intents, values, "intents").await? {
                 if !is_settled {
                     open.push(from_json("intents", &intent)?);
                 }

@@ -37,7 +37,7 @@ impl Ledger {
     }
 
     async fn seen_one(&self, key: &str) -> Result<Option<Seen>, LedgerError> {
-        let row = self.one_row::<Legs>(&self.statements().get_seen, (write::funnel_of(key), key), "seen").await?;
+        let row = self.one_row::<Legs>(&self.statements()?.get_seen, (write::funnel_of(key), key), "seen").await?;
         row.map(seen).transpose()
     }
 
@@ -47,7 +47,7 @@ impl Ledger {
         loop {
             let (rows, next) = self
                 .page_rows::<(String, String, Option<String>, Option<String>)>(
-                    &self.statements().scan_seen,
+                    &self.statements()?.scan_seen,
                     (raw_partition as i32,),
                     state,
                     "seen",
@@ -65,7 +65,7 @@ impl Ledger {
 
     pub(crate) async fn visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, LedgerError> {
         type Cells = (Option<String>, Option<String>, Option<String>);
-        let row = self.one_row::<Cells>(&self.statements().get_visitor, write::visitor_key(funnel, visitor), "visitors").await?;
+        let row = self.one_row::<Cells>(&self.statements()?.get_visitor, write::visitor_key(funnel, visitor), "visitors").await?;
         let Some((person, context, consent)) = row else { return Ok(None) };
         Ok(Some(Visitor {
             funnel_id: funnel.clone(),
@@ -78,7 +78,7 @@ impl Ledger {
 
     pub(crate) async fn person(&self, funnel: &FunnelId, email: &Digest) -> Result<Option<PersonRow>, LedgerError> {
         type Cells = (Option<String>, Option<String>);
-        let row = self.one_row::<Cells>(&self.statements().get_person, write::person_key(funnel, email), "people").await?;
+        let row = self.one_row::<Cells>(&self.statements()?.get_person, write::person_key(funnel, email), "people").await?;
         let Some((context, consent)) = row else { return Ok(None) };
         Ok(Some(PersonRow {
             funnel_id: funnel.clone(),
@@ -89,7 +89,7 @@ impl Ledger {
     }
 
     pub(crate) async fn person_keys(&self, funnel: &FunnelId, email: &Digest) -> Result<Vec<PersonKey>, LedgerError> {
-        let asked = &self.statements().get_person_keys;
+        let asked = &self.statements()?.get_person_keys;
         let rows = self.all_rows::<(Uuid, String)>(asked, write::person_key(funnel, email), "person_keys").await?;
         let key = |(key_id, sealed): (Uuid, String)| {
             let key = from_json("person_keys", &sealed)?;
@@ -103,7 +103,7 @@ impl Ledger {
 impl Ledger {
     /// A delivery with its stamp.
     pub(crate) async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<(Delivery, i64)>, LedgerError> {
-        let asked = &self.statements().get_delivery;
+        let asked = &self.statements()?.get_delivery;
         match self.one_row::<(Option<String>, Option<i64>)>(asked, (pixel.as_str(), dedup_key), "deliveries").await? {
             Some((Some(delivery), Some(stamp))) => Ok(Some((from_json("deliveries", &delivery)?, stamp))),
             _ => Ok(None),
@@ -114,20 +114,20 @@ impl Ledger {
 /// What people look at.
 impl Ledger {
     pub(crate) async fn purchases(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Purchase>, LedgerError> {
-        self.page(&self.statements().page_purchases, after, limit, "purchases").await
+        self.page(&self.statements()?.page_purchases, after, limit, "purchases").await
     }
 
     pub(crate) async fn leads(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Lead>, LedgerError> {
-        self.page(&self.statements().page_leads, after, limit, "leads").await
+        self.page(&self.statements()?.page_leads, after, limit, "leads").await
     }
 
     pub(crate) async fn deliveries(&self, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Delivery>, LedgerError> {
-        self.page(&self.statements().page_deliveries, after, limit, "deliveries").await
+        self.page(&self.statements()?.page_deliveries, after, limit, "deliveries").await
     }
 
     pub(crate) async fn purchase(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Purchase>, LedgerError> {
         for key in [write::fact_key(Some(order_or_event_id), ""), write::fact_key(None, order_or_event_id)] {
-            let asked = &self.statements().get_purchase;
+            let asked = &self.statements()?.get_purchase;
             if let Some((fact,)) = self.one_row::<(String,)>(asked, (funnel.as_str(), key), "purchases").await? {
                 return from_json("purchases", &fact).map(Some);
             }
@@ -161,7 +161,7 @@ impl Ledger {
 /// The topics' book.
 impl Ledger {
     pub(crate) async fn topics(&self) -> Result<HashMap<String, TopicMade>, LedgerError> {
-        let rows = self.all_rows::<(String, i32, i32)>(&self.statements().get_topics, (), "topics").await?;
+        let rows = self.all_rows::<(String, i32, i32)>(&self.statements()?.get_topics, (), "topics").await?;
         let made = |(name, generation, partitions): (String, i32, i32)| {
             (name, TopicMade { generation: generation as u32, partitions: partitions as u32 })
         };
@@ -169,7 +169,7 @@ impl Ledger {
     }
 
     pub(crate) async fn set_topic(&self, name: &str, made: TopicMade) -> Result<(), LedgerError> {
-        self.run(&self.statements().put_topic, (name, made.generation as i32, made.partitions as i32)).await.map(drop)
+        self.run(&self.statements()?.put_topic, (name, made.generation as i32, made.partitions as i32)).await.map(drop)
     }
 }
 

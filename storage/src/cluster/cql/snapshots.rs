@@ -19,7 +19,7 @@ impl Ledger {
     /// Writes a snapshot and drops those that are too many.
     pub(super) async fn put_snapshot(&self, snapshot: &FilterSnapshot) -> Result<(), LedgerError> {
         let (partition, id) = (snapshot.partition as i32, (snapshot.generation as i32, snapshot.next_offset as i64));
-        let put = &self.statements().put_piece;
+        let put = &self.statements()?.put_piece;
         let pieces = snapshot.bytes.chunks(PIECE_BYTES);
         let count = pieces.len() as i32;
         // One after another: they must not fill the way of others.
@@ -29,7 +29,7 @@ impl Ledger {
         let sum = [(snapshot.bytes.len() as u64).to_be_bytes(), crate::checksum::of(&snapshot.bytes).to_be_bytes()].concat();
         self.run(put, (partition, id.0, id.1, 0, &sum[..])).await?;
 
-        let drop_from = &self.statements().drop_pieces;
+        let drop_from = &self.statements()?.drop_pieces;
         self.run(drop_from, (partition, id.0, id.1, count + 1)).await?; // left of a longer one under the same name
         let mut others: Vec<Id> = self.pieces(partition).await?.into_keys().filter(|other| *other != id).collect();
         let keep = (KEPT - 1).min(others.len());
@@ -48,7 +48,7 @@ impl Ledger {
                 continue; // not finished
             }
             let values = (partition as i32, generation, next_offset);
-            let rows = self.all_rows::<(i32, Vec<u8>)>(&self.statements().get_pieces, values, TABLE).await?;
+            let rows = self.all_rows::<(i32, Vec<u8>)>(&self.statements()?.get_pieces, values, TABLE).await?;
             if let Some(bytes) = joined(rows) {
                 let (generation, next_offset) = (generation as u32, next_offset as u64);
                 whole.push(FilterSnapshot { partition, generation, next_offset, bytes });
@@ -63,7 +63,7 @@ impl Ledger {
     async fn pieces(&self, partition: i32) -> Result<BTreeMap<Id, Vec<i32>>, LedgerError> {
         let mut found: BTreeMap<Id, Vec<i32>> = BTreeMap::new();
         for (generation, next_offset, piece) in
-            self.all_rows::<(i32, i64, i32)>(&self.statements().list_pieces, (partition,), TABLE).await?
+            self.all_rows::<(i32, i64, i32)>(&self.statements()?.list_pieces, (partition,), TABLE).await?
         {
             found.entry((generation, next_offset)).or_default().push(piece);
         }

@@ -9,7 +9,7 @@ const TABLE: &str = "waiting";
 impl Ledger {
     /// Dispatches of a partition that are due, of one pixel or of all, earliest deadline first.
     pub(crate) async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, LedgerError> {
-        let to = self.statements();
+        let to = self.statements()?;
         let mut hours = match pixel {
             Some(pixel) => self.all_rows::<(String, i64)>(&to.get_hours_of, (partition as i32, pixel.as_str()), "waiting_hours").await?,
             None => self.all_rows::<(String, i64)>(&to.get_hours, (partition as i32,), "waiting_hours").await?,
@@ -37,7 +37,7 @@ impl Ledger {
     /// One waiting dispatch.
     pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, LedgerError> {
         let values = (pixel.as_str(), deadline_hour, dedup_key);
-        match self.one_row::<(String,)>(&self.statements().get_waiting, values, TABLE).await? {
+        match self.one_row::<(String,)>(&self.statements()?.get_waiting, values, TABLE).await? {
             Some((waiting,)) => from_json(TABLE, &waiting).map(Some),
             None => Ok(None),
         }

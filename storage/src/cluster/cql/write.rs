@@ -47,7 +47,7 @@ impl Ledger {
     }
 
     async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
-        let to = self.statements();
+        let to = self.statements()?;
         match row {
             Row::Seen { key, leg, cell } => self.put_seen(key, *leg, cell, cell.position.partition).await,
             Row::Purchase(purchase) => {
@@ -73,8 +73,8 @@ impl Ledger {
 
     async fn put_seen(&self, key: &str, leg: LegName, cell: &Leg, raw_partition: u32) -> Result<(), LedgerError> {
         let to = match leg {
-            LegName::Browser => &self.statements().put_seen_browser,
-            LegName::Server => &self.statements().put_seen_server,
+            LegName::Browser => &self.statements()?.put_seen_browser,
+            LegName::Server => &self.statements()?.put_seen_server,
         };
         let ttl_s = if key::is_order(key) { 0 } else { (EVENT_ROW_DAYS * DAY_US / SECOND_US) as i32 };
         self.run(to, (funnel_of(key), key, raw_partition as i32, json(cell), cell.position.stamp(), ttl_s)).await.map(drop)
@@ -94,7 +94,7 @@ impl Ledger {
         for at in moments(&cells) {
             let [person, context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
             let key = (visitor.funnel_id.as_str(), visitor.visitor_id.as_str());
-            self.run(&self.statements().put_visitor, (at, person, context, consent, key.0, key.1)).await?;
+            self.run(&self.statements()?.put_visitor, (at, person, context, consent, key.0, key.1)).await?;
         }
         Ok(())
     }
@@ -104,35 +104,35 @@ impl Ledger {
         for at in moments(&cells) {
             let [context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
             let email = person.email.to_string();
-            self.run(&self.statements().put_person, (at, context, consent, person.funnel_id.as_str(), email)).await?;
+            self.run(&self.statements()?.put_person, (at, context, consent, person.funnel_id.as_str(), email)).await?;
         }
         Ok(())
     }
 
     async fn put_person_key(&self, key: &PersonKey) -> Result<(), LedgerError> {
         let values = (key.funnel_id.as_str(), key.email.to_string(), key.key_id, json(&key.key), made_at_us(key.key_id));
-        self.run(&self.statements().put_person_key, values).await.map(drop)
+        self.run(&self.statements()?.put_person_key, values).await.map(drop)
     }
 
     pub(super) async fn put_intent(&self, intent: &Intent, epoch: i64) -> Result<(), LedgerError> {
         let stamp = owners::intent_stamp(epoch, intent.attempt, intent.settled);
         let (partition, attempt) = (intent.partition as i32, intent.attempt as i64);
         let values = (partition, owners::bucket(intent.attempt), attempt, intent.settled, json(intent), stamp);
-        self.run(&self.statements().put_intent, values).await.map(drop)
+        self.run(&self.statements()?.put_intent, values).await.map(drop)
     }
 
     async fn put_delivery(&self, delivery: &Delivery, stamp: i64) -> Result<(), LedgerError> {
         let ttl_s = if delivery.outcome.is_some() { (DELIVERY_DAYS * DAY_US / SECOND_US) as i32 } else { 0 };
         let values = (delivery.pixel_id.as_str(), delivery.dedup_key.as_str(), json(delivery), stamp, ttl_s);
-        self.run(&self.statements().put_delivery, values).await.map(drop)
+        self.run(&self.statements()?.put_delivery, values).await.map(drop)
     }
 
     async fn put_waiting(&self, waiting: &Waiting, stamp: i64, now: Time) -> Result<(), LedgerError> {
         let (pixel, hour) = (waiting.dispatch.pixel_id.as_str(), waiting.deadline_hour);
         let ttl_s = waiting_ttl_s(hour, now);
         let values = (pixel, hour, waiting.dispatch.dedup_key.as_str(), waiting.due_at.micros(), json(waiting), stamp, ttl_s);
-        let row = self.run(&self.statements().put_waiting, values);
-        let mark = self.run(&self.statements().put_hour, (waiting.partition as i32, pixel, hour, stamp, ttl_s));
+        let row = self.run(&self.statements()?.put_waiting, values);
+        let mark = self.run(&self.statements()?.put_hour, (waiting.partition as i32, pixel, hour, stamp, ttl_s));
         tokio::try_join!(row, mark).map(drop)
     }
 }
