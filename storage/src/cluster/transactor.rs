@@ -38,6 +38,8 @@ use crate::{
 
 /// How long one call to the brokers may take before it is looked at again.
 const CALL: Duration = Duration::from_secs(5);
+/// How often deliveries are looked for: a transaction's take some milliseconds.
+const LOOK: Duration = Duration::from_micros(250);
 /// How long to wait before a transaction is tried again, at first and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -271,9 +273,7 @@ impl Worker {
             }
         }
         // Until all are delivered, and their reports freed: the commit would otherwise wait in steps of 100 ms.
-        while producer.in_flight_count() > 0 {
-            producer.poll(Duration::from_millis(1));
-        }
+        await_deliveries(producer);
         if let Some(error) = lock(producer).failed.take() {
             return Err(error);
         }
@@ -402,10 +402,24 @@ fn undo(producer: &BaseProducer<Context>, error: KafkaError) -> Tried {
             Err(cause) => return Tried::Unknown(cause),
         }
     }
-    while producer.in_flight_count() > 0 {
-        producer.poll(Duration::from_millis(10));
-    }
+    await_deliveries(producer);
     Tried::Aborted(error)
+}
+
+/// Until every record is delivered or given up, and every report freed.
+///
+/// The thread sleeps by itself: `poll` goes on until its time is over whatever comes, and asks the library to wait for whole milliseconds
+/// only, so that the last one of each call, which with a call of 1 ms is all of it, would be spent spinning.
+fn await_deliveries(producer: &BaseProducer<Context>) {
+    let mut left = producer.in_flight_count();
+    while left > 0 {
+        producer.poll(Duration::ZERO);
+        let now = producer.in_flight_count();
+        if now == left {
+            std::thread::sleep(LOOK);
+        }
+        left = now;
+    }
 }
 
 fn is(error: &KafkaError, what: impl Fn(&rdkafka::error::RDKafkaError) -> bool) -> bool {

@@ -37,7 +37,7 @@ async fn side_by_side() -> anyhow::Result<Vec<f64>> {
     let bare = program::bare()?;
     let single = traffic::post("/v1/session", &[], &traffic::session(&house.funnel, 1));
     let batch = traffic::post("/v1/session", &[], &traffic::session(&house.funnel, BATCH));
-    let order = webhook(&house);
+    let order = webhook(&house.funnel, &house.api_key);
     let ours = |request: &String, status| Target::new(house.server.address, request.clone(), status);
     let theirs = |request: &String| Target::new(bare.address, request.clone(), 200);
     let (bare_single, bare_order) = (theirs(&single), theirs(&order));
@@ -63,8 +63,8 @@ async fn side_by_side() -> anyhow::Result<Vec<f64>> {
 }
 
 /// An order by webhook, with its key.
-pub fn webhook(house: &House) -> String {
-    traffic::post(&format!("/v1/webhook/custom/{}", house.funnel), &[("x-api-key", &house.api_key)], &traffic::order())
+pub fn webhook(funnel: &str, api_key: &str) -> String {
+    traffic::post(&format!("/v1/webhook/custom/{funnel}"), &[("x-api-key", api_key)], &traffic::order())
 }
 
 /// CPU microseconds of the server per event.

@@ -198,11 +198,16 @@ fn funnel() -> FunnelId {
     FunnelId::parse("fn_load").expect("an id")
 }
 
-/// A browser's event of one pixel.
+/// A browser's event of one pixel, by a visitor of its own.
 fn track(number: u64) -> Append {
-    let body = parsed(traffic::numbered(&traffic::event(), number));
+    track_of(number, number)
+}
+
+/// A browser's event of one pixel, by that visitor.
+pub fn track_of(number: u64, who: u64) -> Append {
+    let body = parsed(traffic::numbered_of(&traffic::event(), number, who));
     let (page, ids) = (parsed(traffic::PAGE.to_owned()), parsed(traffic::IDS.to_owned()));
-    let visitor = traffic::visitor(&traffic::digits(number));
+    let visitor = traffic::visitor(&traffic::digits(who));
     let event_id = format!("0193a2f0-9f00-7000-8000-{}", traffic::digits(number));
     let raw = Raw {
         visitor_id: VisitorId::parse(&visitor).ok(),

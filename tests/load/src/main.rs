@@ -17,9 +17,22 @@
 //! | `dedup_bits_per_key` | memory of the filter of order keys at the ends of its generations, 1 M, 5 M and 21 M keys; the worst |
 //! | `dedup_false_positive_pct` | how often it takes an absent key for a known one, there; the worst |
 //! | `webhook_p50_ms_at_50` and so on | a webhook's answer with its verdict at 10, 50 and 90 % of the highest rate, from when it was due to be sent |
+//!
+//! The same program as a cluster, on a real broker and a real CQL server that stand on the same machine and take their share of it:
+//!
+//! | figure | what |
+//! |---|---|
+//! | `kafka_ingest_single_ratio` | `ingest_single_ratio` of the ingest role |
+//! | `kafka_ingest_batch_ratio` | CPU of the ingest role per event with 20 in a browser's session, over an idempotent producer that hands the same records to the same topic, 64 times 20 on their way in both |
+//! | `kafka_processor_per_core_s` | new tracked events, each of a visitor never seen before, a CPU second of the process role: ledger rows and transaction included |
+//! | `kafka_processor_scaling` | the highest throughput of two processes over the highest of one, with 1, 2 and 4 partitions that have work; all six, and what the machine had left, are told on standard error |
+//! | `cql_reads_per_event` | every read that the process role sends to the CQL server, per new tracked event of visitors met within the last minute; a visitor who is not costs one read more |
+//! | `cql_reads_per_event_cold` | the same with cold filters |
+//! | `kafka_webhook_p50_ms_at_50`, `…p99…` | `webhook_p50_ms_at_50` through the roles ingest and process |
 
 mod bare;
 mod client;
+mod cluster;
 mod cpu;
 mod dedup;
 mod door;
@@ -34,7 +47,8 @@ mod whole;
 
 use std::collections::BTreeSet;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
+use cluster::Servers;
 use figure::{Figure, Group};
 
 /// As in the program itself.
@@ -42,25 +56,38 @@ use figure::{Figure, Group};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// All figures, by what is measured together.
-const GROUPS: [Group; 7] = [log::GROUP, dedup::GROUP, judge::TRACKED, judge::ORDERS, door::GROUP, whole::GROUP, webhook::GROUP];
+static GROUPS: [Group; 7] = [log::GROUP, dedup::GROUP, judge::TRACKED, judge::ORDERS, door::GROUP, whole::GROUP, webhook::GROUP];
+
+/// Those that need a broker and a CQL server.
+static ON_SERVERS: [Group; 5] =
+    [cluster::door::GROUP, cluster::judge::GROUP, cluster::scaling::GROUP, cluster::reads::GROUP, cluster::webhook::GROUP];
 
 fn main() -> anyhow::Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == bare::COMMAND) {
-        return bare::serve();
+    match words.first().map(String::as_str) {
+        Some(bare::COMMAND) => return bare::serve(),
+        Some(cluster::bare::COMMAND) => return cluster::bare::produce(&words[1..]),
+        _ => {}
     }
     let wanted: BTreeSet<&str> = words.iter().map(String::as_str).collect();
-    let all = || GROUPS.iter().flat_map(|group| group.figures);
+    let all = || GROUPS.iter().chain(&ON_SERVERS).flat_map(|group| group.figures);
     if let Some(unknown) = wanted.iter().find(|name| all().all(|figure| figure.name != **name)) {
         bail!("there is no figure {unknown}; there are {}", all().map(|figure| figure.name).collect::<Vec<_>>().join(", "));
     }
     let is_wanted = |figure: &Figure| wanted.is_empty() || wanted.contains(figure.name);
-    for group in GROUPS {
-        if group.figures.iter().any(is_wanted) {
-            for (figure, value) in group.figures.iter().zip((group.measure)()?) {
-                if is_wanted(figure) {
-                    figure.print(value);
-                }
+    let wanted_of = |groups: &'static [Group]| groups.iter().filter(|group| group.figures.iter().any(is_wanted)).collect::<Vec<_>>();
+    let mut groups = wanted_of(&GROUPS);
+    let on_servers = wanted_of(&ON_SERVERS);
+    if Servers::named().is_some() || on_servers.is_empty() {
+        groups.extend(on_servers);
+    } else {
+        ensure!(wanted.is_empty(), "{}", Servers::MISSING);
+        eprintln!("{}; their figures are left out", Servers::MISSING);
+    }
+    for group in groups {
+        for (figure, value) in group.figures.iter().zip((group.measure)()?) {
+            if is_wanted(figure) {
+                figure.print(value);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use crate::{bare, client::Connection, cpu};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Meta's id of the one pixel, and its token.
 const PIXEL: &str = "1234567890123456";
 const TOKEN: &str = "EAAload";
@@ -26,6 +27,24 @@ pub struct Server {
 }
 
 impl Server {
+    /// A child that answers there.
+    pub fn of(child: Child, address: SocketAddr) -> Self {
+        Self { child, address }
+    }
+
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Asks it to end (SIGTERM), so that it leaves its groups and keeps what it knows, and waits.
+    pub fn end(mut self) -> anyhow::Result<()> {
+        ensure!(Command::new("kill").arg(self.child.id().to_string()).status()?.success(), "it ended before it was asked to");
+        let status = self.child.wait()?;
+        ensure!(status.success(), "it was asked to end, and ended with {status}");
+        Ok(())
+    }
+
     /// CPU time it has used so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu::used(&self.child.id().to_string())
@@ -98,11 +117,7 @@ pub struct House {
 impl House {
     /// Makes the folder's contents and starts the program with those arguments and settings.
     pub fn start(data: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let workspace = told(data, &["workspace", "create", "Load"])?;
-        let (workspace, api_key) = (text(&workspace, "id")?, text(&workspace, "api_key")?);
-        let funnel = text(&told(data, &["funnel", "create", "--workspace", &workspace, "Shop"])?, "id")?;
-        told(data, &["pixel", "add", "--funnel", &funnel, "--id", PIXEL, "--token", TOKEN])?;
-
+        let Account { funnel, api_key } = account(data)?;
         let address = free_address()?;
         let mut command = program("rapidmetrics")?;
         command.args(arguments).arg("--data").arg(data);
@@ -115,7 +130,24 @@ impl House {
     }
 }
 
-/// What a command answers in JSON. It opens the folder itself, because nothing runs on it yet.
+/// Who sends, and by which key.
+pub struct Account {
+    /// The funnel's id.
+    pub funnel: String,
+    /// The workspace's API key.
+    pub api_key: String,
+}
+
+/// Makes a workspace with one funnel and one pixel.
+pub fn account(data: &Path) -> anyhow::Result<Account> {
+    let workspace = told(data, &["workspace", "create", "Load"])?;
+    let (workspace, api_key) = (text(&workspace, "id")?, text(&workspace, "api_key")?);
+    let funnel = text(&told(data, &["funnel", "create", "--workspace", &workspace, "Shop"])?, "id")?;
+    told(data, &["pixel", "add", "--funnel", &funnel, "--id", PIXEL, "--token", TOKEN])?;
+    Ok(Account { funnel, api_key })
+}
+
+/// What a command answers in JSON. It asks whoever runs on the folder; where nobody does, it opens the folder itself.
 fn told(data: &Path, words: &[&str]) -> anyhow::Result<Value> {
     let output = program("rapidmetrics")?.args(words).arg("--json").arg("--data").arg(data).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "rapidmetrics {} failed", words.join(" "));
@@ -127,7 +159,7 @@ fn text(answer: &Value, field: &str) -> anyhow::Result<String> {
 }
 
 /// A program of the workspace, built beside this one.
-fn program(name: &str) -> anyhow::Result<Command> {
+pub fn program(name: &str) -> anyhow::Result<Command> {
     let path: PathBuf = std::env::current_exe()?.with_file_name(name);
     ensure!(path.is_file(), "{} is not built; start the benchmark with tests/load/run", path.display());
     Ok(Command::new(path))
@@ -152,7 +184,7 @@ fn answers(address: SocketAddr) -> anyhow::Result<()> {
 }
 
 /// A port that is free, below the range from which the kernel takes ports for outgoing connections.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub fn free_address() -> anyhow::Result<SocketAddr> {
     let first = 21_000 + (std::process::id() % 10_000) as u16;
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     let port = (first..first + 500).find(is_free).context("none of 500 ports is free")?;

@@ -92,8 +92,12 @@ pub fn digits(number: u64) -> String {
 
 /// An event's text with its numbers.
 pub fn numbered(text: &str, number: u64) -> String {
-    let digits = digits(number);
-    text.replace(EVENT, &digits).replace(WHO, &digits)
+    numbered_of(text, number, number)
+}
+
+/// An event's text with its number and another one of its visitor.
+pub fn numbered_of(text: &str, number: u64, who: u64) -> String {
+    text.replace(EVENT, &digits(number)).replace(WHO, &digits(who))
 }
 
 /// The real world.

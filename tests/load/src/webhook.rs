@@ -45,7 +45,7 @@ async fn at_each_share() -> anyhow::Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
     let meta = program::meta_box().await?;
     let house = House::start(&folder.path().join("data"), &[], &[("RAPIDMETRICS_CAPI__BASE_URL", &format!("http://{}", meta.address))])?;
-    let target = Target::new(house.server.address, door::webhook(&house), 200);
+    let target = Target::new(house.server.address, door::webhook(&house.funnel, &house.api_key), 200);
     let mut sent = closed_loop(&target, Until::Passed(MAXIMUM_TIME)).await?;
     let highest = sent as f64 / MAXIMUM_TIME.as_secs_f64();
     eprintln!("webhook: at most {highest:.0} a second");
@@ -54,7 +54,7 @@ async fn at_each_share() -> anyhow::Result<Vec<f64>> {
         let mut row = Vec::new();
         for share in SHARES {
             program::all_taken(&meta, sent).await?; // what is still on its way to Meta would slow the next down
-            let mut waits = on_timetable(&target, highest * share).await?;
+            let mut waits = on_timetable(&target, highest * share, RUN_TIME).await?;
             sent += waits.len() as u64;
             waits.sort_unstable();
             row.extend([percentile(&waits, 50), percentile(&waits, 99)]);
@@ -65,12 +65,13 @@ async fn at_each_share() -> anyhow::Result<Vec<f64>> {
     Ok(medians(&rows))
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+/// The wait that so many percent did not exceed, in milliseconds.
+pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get(sorted.len() * percent / 100).map_or(f64::NAN, |wait| wait.as_secs_f64() * 1e3)
 }
 
 /// Sends on a timetable; how long each answer took from when its request was due.
-async fn on_timetable(target: &Target, per_second: f64) -> anyhow::Result<Vec<Duration>> {
+pub async fn on_timetable(target: &Target, per_second: f64, time: Duration) -> anyhow::Result<Vec<Duration>> {
     let (due, timetable) = mpsc::unbounded_channel();
     let timetable = Arc::new(Mutex::new(timetable));
     let mut tasks = Vec::with_capacity(CONNECTIONS);
@@ -81,7 +82,7 @@ async fn on_timetable(target: &Target, per_second: f64) -> anyhow::Result<Vec<Du
     // The runtime's clock ticks in milliseconds, which is as long as an answer takes: a thread keeps the timetable.
     let clock = std::thread::spawn(move || {
         let began = Instant::now();
-        for number in 1..=(RUN_TIME.as_secs_f64() * per_second) as u32 {
+        for number in 1..=(time.as_secs_f64() * per_second) as u32 {
             let at = began + Duration::from_secs_f64(f64::from(number) / per_second);
             std::thread::sleep(at.saturating_duration_since(Instant::now()));
             if due.send(at).is_err() {

@@ -1,0 +1,50 @@
+//! How long a webhook's full answer takes in a cluster: through the door, the broker, the judge, the ledger, the broker and back.
+//!
+//! The sink takes no part in an answer and does not run: in a cluster it has machines of its own.
+
+use std::time::Duration;
+
+use super::{Cluster, PARTITIONS, judge::judges};
+use crate::{
+    client::{Target, Until, closed_loop},
+    door,
+    figure::{Figure, Goal, Group, medians},
+    webhook::{on_timetable, percentile},
+};
+
+const RUNS: usize = 3;
+const WARM_UP_TIME: Duration = Duration::from_secs(3);
+const MAXIMUM_TIME: Duration = Duration::from_secs(5);
+const RUN_TIME: Duration = Duration::from_secs(8);
+
+/// The group.
+pub const GROUP: Group = Group {
+    figures: &[
+        Figure::new("kafka_webhook_p50_ms_at_50", "ms", Goal::Told),
+        Figure::new("kafka_webhook_p99_ms_at_50", "ms", Goal::AtMost(50.0)),
+    ],
+    measure: || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(measure()),
+};
+
+async fn measure() -> anyhow::Result<Vec<f64>> {
+    let mut rows = Vec::new();
+    for _ in 0..RUNS {
+        let cluster = Cluster::make().await?;
+        let account = cluster.account().await?;
+        let judge = cluster.member("process", "judge", &[]).await?;
+        judges(&judge, PARTITIONS as usize).await?;
+        let door = cluster.member("ingest", "door", &[]).await?;
+        let target = Target::new(door.server.address, door::webhook(&account.funnel, &account.api_key), 200);
+        closed_loop(&target, Until::Passed(WARM_UP_TIME)).await?;
+        let highest = closed_loop(&target, Until::Passed(MAXIMUM_TIME)).await? as f64 / MAXIMUM_TIME.as_secs_f64();
+        let mut waits = on_timetable(&target, highest / 2.0, RUN_TIME).await?;
+        waits.sort_unstable();
+        let row = vec![percentile(&waits, 50), percentile(&waits, 99)];
+        eprintln!("kafka webhook: at most {highest:.0} a second; at half of it p50 {:.1} ms, p99 {:.1} ms", row[0], row[1]);
+        rows.push(row);
+        door.end()?;
+        judge.end()?;
+        cluster.remove().await?;
+    }
+    Ok(medians(&rows))
+}
