@@ -438,7 +438,7 @@ mod tests {
         let variables = [("RAPIDMETRICS_STORAGE__CQL__NODES", "c:3"), ("RAPIDMETRICS_STORAGE__KAFKA__PREFIX", "shop.")];
         let settings = read(Some(file), &variables).expect("these fit");
         let Engine::Cluster(cluster) = settings.engine else { panic!("it is a cluster") };
-        let config = cluster.config(&settings.storage, "me".to_owned());
+        let config = cluster.config(&settings.storage, "me".to_owned(), None);
         assert_eq!((config.kafka.brokers, config.kafka.prefix), (vec!["a:1".to_owned(), "b:2".to_owned()], "shop.".to_owned()));
         assert_eq!(config.kafka.properties, [("sasl.username".to_owned(), "me".to_owned())]);
         assert_eq!((config.cql.nodes, config.partitions, config.instance), (vec!["c:3".to_owned()], 4, "me".to_owned()));
