@@ -20,6 +20,7 @@ pub(crate) mod cql;
 mod fetcher;
 mod membership;
 mod metrics;
+mod moving;
 mod names;
 mod offsets;
 mod producer;
@@ -65,6 +66,7 @@ use crate::{
 pub use config::{ClusterConfig, KafkaConfig};
 pub use cql::CqlConfig;
 pub(crate) use fetcher::Lane;
+pub(crate) use moving::FILLED;
 
 /// How long a close waits for what was handed to the brokers: verdicts at most, since every append is awaited by whoever asked. With the
 /// second that leaving each group may take it stays below what the house allows.
@@ -108,9 +110,9 @@ struct Owned {
 }
 
 impl Cluster {
-    /// Connects to both servers and checks that everything is as `migrate` made it.
-    pub(crate) async fn open(config: ClusterConfig, owner: Uuid) -> Result<Arc<Self>, OpenError> {
-        let (ledger, names) = Self::found(&config).await?;
+    /// Connects to both servers and checks that everything is as `migrate` made it; without `to_move` also that no move is under way.
+    pub(crate) async fn open(config: ClusterConfig, owner: Uuid, to_move: bool) -> Result<Arc<Self>, OpenError> {
+        let (ledger, names) = Self::found(&config, to_move).await?;
         let names = Arc::new(names);
         let metrics = Metrics::new();
         let health = Arc::new(Health::default());
@@ -170,13 +172,16 @@ impl Cluster {
     }
 
     /// Ledger and topics as `migrate` made them; waits a while for servers that are away.
-    async fn found(config: &ClusterConfig) -> Result<(Ledger, Names), OpenError> {
+    async fn found(config: &ClusterConfig, to_move: bool) -> Result<(Ledger, Names), OpenError> {
         let plain = client::settings(&config.kafka, &config.instance, "check");
         let until = tokio::time::Instant::now() + BOOT;
         loop {
             let found = async {
                 let ledger = Ledger::open(&config.cql).await?;
                 let names = topics::check(config, &plain, &ledger).await?;
+                if !to_move {
+                    moving::refuse(config, &ledger).await?;
+                }
                 Ok((ledger, names))
             };
             match found.await {
@@ -200,6 +205,10 @@ impl Cluster {
 
     pub(crate) fn partitions(&self, topic: Topic) -> u32 {
         self.names.partitions(topic)
+    }
+
+    pub(crate) fn partition_of(&self, topic: Topic, key: &[u8]) -> u32 {
+        self.names.partition_of(topic, key)
     }
 
     pub(crate) fn generation(&self, topic: Topic) -> u32 {
