@@ -48,7 +48,10 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
         let batch = tokio::select! {
             () = stop.cancelled() => break,
             () = lease.asked_back() => break,
-            () = judge.warming.advance(&mut judge.filter) => continue,
+            () = judge.warming.advance(&mut judge.filter) => {
+                judge.show_filter(); // without traffic nobody else would say that it is warm
+                continue;
+            }
             settled = next(&mut judge.begun) => {
                 settled?;
                 continue;
