@@ -88,10 +88,8 @@ impl Target {
     /// Opens it for a move alone.
     async fn open(&self) -> anyhow::Result<Storage> {
         let mut config = self.config.clone();
-        // A move has time: a broker that is started again meanwhile shall not end it. And a record that fails takes those after it along,
-        // so that what is there is always the beginning of what was to come.
+        // A move has time: a broker that is started again meanwhile shall not end it.
         config.kafka.delivery_timeout_ms = config.kafka.delivery_timeout_ms.max(60_000);
-        config.kafka.properties.push(("enable.gapless.guarantee".to_owned(), "true".to_owned()));
         Ok(Storage::open_cluster_to_move(config, RealWorld.new_id()).await?)
     }
 

@@ -123,7 +123,11 @@ impl Cluster {
         let settings = |purpose: &str| client::settings(&config.kafka, &config.instance, purpose);
         let of_group = |group| membership::settings(settings("ask"), &group_name(&config.kafka, group), config.kafka.session_timeout_ms);
         let asker = Asker::open(names.clone(), of_group, is_closed.clone()).map_err(broken)?;
-        let appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
+        let mut appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
+        if to_move {
+            // A record that fails takes those after it along: what is there is always the beginning of what was to come.
+            appends.set("enable.gapless.guarantee", "true");
+        }
         let producer = Producer::open(appends, observer.clone(), names.clone()).map_err(broken)?;
         let reads = fetcher::settings(settings("read"), &config.kafka.prefix, config.kafka.fetch_bytes_max);
         let reader = client::Observer { purpose: "read", ..observer.clone() };

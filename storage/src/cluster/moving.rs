@@ -33,19 +33,27 @@ pub(super) async fn refuse(config: &ClusterConfig, ledger: &Ledger) -> Result<()
 impl Cluster {
     /// Whether the move may begin or go on here. Answers whether it has ended.
     pub(crate) async fn may_move(&self, id: Uuid, aborted: &[Uuid]) -> Result<bool, MoveError> {
+        let made = self.ledger.move_of(&self.config.kafka.prefix).await.map_err(topics::ledger_said)?;
+        match made {
+            Some(made) if made.id == id && made.has_ended => return Ok(true),
+            Some(made) if made.has_ended => return Err(refused("another folder was moved into this cluster already".to_owned())),
+            // What an aborted move left is emptied before this one begins.
+            Some(made) if made.id == id || aborted.contains(&made.id) => {}
+            Some(_) => {
+                return Err(refused("another move into this cluster is under way; end it, or abort it, with its own folder".to_owned()));
+            }
+            None => {}
+        }
         for group in Group::ALL {
             let members = topics::members(&self.plain(), group_name(&self.config.kafka, group)).await?;
             if members > 0 {
                 return Err(refused(format!("{members} processes of the cluster work as {} already; stop them first", group.name())));
             }
         }
-        match self.ledger.move_of(&self.config.kafka.prefix).await.map_err(topics::ledger_said)? {
-            Some(made) if made.id == id => Ok(made.has_ended),
-            Some(made) if made.has_ended => Err(refused("another folder was moved into this cluster already".to_owned())),
-            Some(made) if aborted.contains(&made.id) => Ok(false), // what it left is emptied before this one begins
-            Some(_) => Err(refused("another move into this cluster is under way; end it, or abort it, with its own folder".to_owned())),
-            None => self.must_be_empty().await.map(|()| false),
+        if made.is_none() {
+            self.must_be_empty().await?;
         }
+        Ok(false)
     }
 
     async fn must_be_empty(&self) -> Result<(), MoveError> {
