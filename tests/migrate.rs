@@ -249,6 +249,42 @@ fn a_house_that_runs_moves_into_a_cluster_and_goes_on_there() {
     );
 }
 
+/// A house killed between intent and answer: the command judges, delivers and records what is left, into other partitions than before.
+#[test]
+fn a_house_that_was_killed_at_work_moves_into_a_cluster_with_more_partitions() {
+    let (data, meta) = (tempfile::tempdir().expect("a folder"), MetaBox::start());
+    let Some(mut cluster) = Cluster::planned(&meta, "movemore") else { return };
+    cluster.set("STORAGE__PARTITIONS", "7");
+    let (mut house, account) = house(data.path(), &meta);
+    house.process.terminate();
+    house.start_again(&[(PAUSE, "intent.after:2")]);
+    let answer = house.webhook(&account, &purchase("LATE"));
+    assert_eq!(answer.status, 200);
+    wait_for("the sink to stand before its request", || house.process.log().contains("paused at intent.after").then_some(()));
+    house.process.kill();
+
+    print!("{}", well(from(&cluster, data.path()).env(PROBE.0, PROBE.1)));
+    cluster.open_desk();
+    let deliveries = cluster.export("deliveries");
+    assert_eq!(deliveries.len(), 2 * (ORDERS + BROWSER_ORDERS + LEADS + 1));
+    let ambiguous: u64 = deliveries.iter().map(|delivery| delivery["ambiguous_attempts"].as_u64().unwrap()).sum();
+    assert!(ambiguous > 0, "the attempt whose answer never came is on record");
+    let door = cluster.member("ingest", "door", &[]);
+    let judge = cluster.member("process", "judge", &[]);
+    wait_for("the filters to be warm", || (judge.metric("rapidmetrics_processor_filter_warm") >= 7.0).then_some(()));
+    for order in (0..ORDERS).map(|n| format!("ORD-{n}")).chain(["LATE".to_owned()]) {
+        let again = wait_for("an answer", || door.door.webhook(&account, &purchase(&order)).filter(|answer| answer.0 == 200)).1;
+        assert_eq!((&again["purchases_created"], &again["duplicate"]), (&json!(0), &json!(true)), "{order}: {again}");
+    }
+    let _sink = cluster.member("deliver", "sink", &[PROBE]);
+    meta.put_pixel(PIXELS[1], &format!("token-of-{}", PIXELS[1]));
+    wait_for("everything to be delivered", || {
+        let deliveries = cluster.export("deliveries");
+        deliveries.iter().all(|delivery| delivery["outcome"] == "delivered").then_some(())
+    });
+    assert_eq!(cluster.outside("purchases").len(), ORDERS + BROWSER_ORDERS + 1);
+}
+
 #[test]
 fn a_move_that_is_killed_anywhere_goes_on_and_nothing_stands_twice() {
     let (data, meta) = (tempfile::tempdir().expect("a folder"), MetaBox::start());

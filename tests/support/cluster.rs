@@ -65,6 +65,11 @@ impl Cluster {
         command
     }
 
+    /// Another setting for all its processes.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.insert(format!("RAPIDMETRICS_{key}"), value.to_owned());
+    }
+
     /// The settings of all its processes.
     pub fn env(&self) -> &HashMap<String, String> {
         &self.env

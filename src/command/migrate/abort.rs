@@ -24,7 +24,7 @@ pub async fn run(settings: &Settings, from: &Path) -> anyhow::Result<()> {
         Engine::Cluster(_) => empty(settings, &mark).await?,
         // The next move knows by the mark what it may empty.
         Engine::Embedded => {
-            println!("what was copied is taken away when the next move begins, or by this command with the cluster's settings")
+            println!("what was copied is taken away when the next move begins, or by this command with the cluster's settings");
         }
     }
     store.close().await;

@@ -19,6 +19,7 @@ use super::{
 use crate::OpenError;
 
 const PATIENCE: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(200);
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
 /// How many partitions a topic has by the settings.
@@ -78,7 +79,24 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
             ledger.set_topic(&name, first).await.map_err(ledger_said)?;
         }
     }
+    until_there(settings, &made).await?;
     Ok(made)
+}
+
+/// Waits until the brokers name topics that were just made: they tell each other by and by, and a boot would miss them.
+async fn until_there(settings: &ClientConfig, made: &[String]) -> Result<(), OpenError> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !made.is_empty() {
+        let there = ask(settings).await?;
+        match made.iter().find(|name| there.get(*name).is_none_or(|partitions| *partitions == 0)) {
+            None => break,
+            Some(name) if tokio::time::Instant::now() > until => {
+                return Err(OpenError::Away(format!("the topic {name} was made and the brokers do not name it; run the command again")));
+            }
+            Some(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+    Ok(())
 }
 
 /// Makes a topic; `false` if it is there.
@@ -123,9 +141,9 @@ pub(super) async fn remake(config: &ClusterConfig, settings: &ClientConfig, ledg
         if tokio::time::Instant::now() > until {
             return Err(OpenError::Away(format!("the brokers have not deleted the topic {name} yet; run the command again")));
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(AGAIN).await;
     }
-    Ok(())
+    until_there(settings, &[name]).await
 }
 
 /// Raises a topic's generation to at least that one.
