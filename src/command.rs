@@ -81,7 +81,7 @@ pub enum Command {
     Admin,
     /// Run everything plus Meta in a box plus a small shop page, to see one purchase travel
     Demo(demo::Demo),
-    /// Make the topics and tables of a cluster (storage.engine = "cluster") that are not there
+    /// Make the topics and tables of a cluster (storage.engine = "cluster") that are not there, and move an embedded folder into it
     Migrate(migrate::Migrate),
     /// Make and list workspaces
     Workspace(workspace::Workspace),

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use prometheus::{Registry, process_collector::ProcessCollector};
 use schemas::{directory::Directory, secret::Key, world::World};
 use storage::Storage;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     config::{Engine, Settings},
@@ -42,6 +42,8 @@ pub struct House {
     pub follower: Option<Follower>,
     /// Hung out when the desk answers, taken in on a clean exit.
     pub doorplate: Option<Doorplate>,
+    /// Where the desk hands on a wish to move the folder, and where it is heard: by [`crate::shutdown::Tasks`].
+    pub moves: (mpsc::Sender<admin::MoveAsked>, Option<mpsc::Receiver<admin::MoveAsked>>),
     /// In a cluster, this process's name, held while it lives.
     _instance: Option<Instance>,
 }
@@ -52,16 +54,22 @@ impl House {
         make_folder(&settings.storage.data)?;
         let spool = settings.spool.as_ref().map(|spool| spool.folder.as_path());
         spool.map_or(Ok(()), make_folder)?;
-        let world: Arc<dyn World> = Arc::new(RealWorld);
+        let world = RealWorld;
         let (storage, instance) = match &settings.engine {
             Engine::Embedded => (open_storage(settings.storage.clone()).await?, None),
             Engine::Cluster(cluster) => {
-                let instance = Instance::of(&settings.storage.data, &*world)?;
+                let instance = Instance::of(&settings.storage.data, &world)?;
                 let config = cluster.config(&settings.storage, instance.name().to_owned(), settings.spool.as_ref());
                 (Storage::open_cluster(config, world.new_id()).await?, Some(instance))
             }
         };
-        let follower = Follower::open(&storage, spool).await?;
+        Self::on(settings, storage, instance).await
+    }
+
+    /// The house on log and ledger that are open.
+    pub async fn on(settings: Settings, storage: Storage, instance: Option<Instance>) -> anyhow::Result<Self> {
+        let world: Arc<dyn World> = Arc::new(RealWorld);
+        let follower = Follower::open(&storage, settings.spool.as_ref().map(|spool| spool.folder.as_path())).await?;
         let (directory, folded) = (follower.directory(), follower.folded());
         let keys = master_key::open(&master_key_file(&settings)?, &directory.load(), &*world, may_make_key(&settings))?;
         let registry = Registry::new();
@@ -81,6 +89,10 @@ impl House {
             checks,
             follower: Some(follower),
             doorplate: None,
+            moves: {
+                let (asks, asked) = mpsc::channel(1);
+                (asks, Some(asked))
+            },
             _instance: instance,
         })
     }

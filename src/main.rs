@@ -4,6 +4,7 @@ mod command;
 mod config;
 mod directory;
 mod doorplate;
+mod drain;
 mod house;
 mod http;
 mod instance;
@@ -82,7 +83,7 @@ async fn serve(mut settings: Settings, roles: &[Role]) -> anyhow::Result<ExitCod
     let public = listeners.public.as_ref().and_then(|listener| listener.local_addr().ok()).map(tracing::field::display);
     tracing::info!(public, admin = %listeners.admin.local_addr()?, data = %house.data().display(), "listening");
     role::start(&mut house, roles, listeners, &mut tasks).await?;
-    let code = tasks.until_told(&house).await;
+    let code = tasks.until_told(&mut house).await;
     house.close().await;
     Ok(code)
 }

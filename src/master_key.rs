@@ -39,6 +39,34 @@ pub fn open(file: &Path, directory: &Directory, world: &dyn World, may_make: boo
     Ok(key)
 }
 
+/// Refuses two key files that hold different keys; either may be missing.
+pub fn same_or_missing(one: &Path, other: &Path) -> anyhow::Result<()> {
+    if one.exists() && other.exists() && read(one)?.to_hex() != read(other)?.to_hex() {
+        bail!(
+            "{} and {} hold different master keys: what is sealed under the first must stay readable. Name another file in \
+             security.master_key_file, or none that is there yet",
+            one.display(),
+            other.display()
+        );
+    }
+    Ok(())
+}
+
+/// Copies a key file to where none is; one that is there was compared before.
+pub fn copy_if_missing(from: &Path, to: &Path) -> anyhow::Result<()> {
+    if to.exists() || !from.exists() {
+        return Ok(());
+    }
+    write(to, &read(from)?).with_context(|| format!("the master key file {} cannot be written", to.display()))?;
+    println!("copied {} to {}", from.display(), to.display());
+    Ok(())
+}
+
+fn read(file: &Path) -> anyhow::Result<Key> {
+    let text = fs::read_to_string(file).with_context(|| format!("the master key file {} cannot be read", file.display()))?;
+    Key::from_hex(&text).with_context(|| format!("the master key file {} must hold 64 hex digits", file.display()))
+}
+
 fn make(file: &Path, world: &dyn World) -> anyhow::Result<Key> {
     let mut bytes = [0; KEY_BYTES];
     world.fill(&mut bytes);

@@ -6,7 +6,7 @@ use storage::Intake;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::Settings,
+    config::{Engine, Settings},
     doorplate::Doorplate,
     house::House,
     http,
@@ -71,7 +71,8 @@ pub async fn start(house: &mut House, roles: &[Role], listeners: Listeners, task
     Ok(token)
 }
 
-fn follow_directory(house: &mut House, tasks: &mut Tasks) {
+/// Follows the directory.
+pub fn follow_directory(house: &mut House, tasks: &mut Tasks) {
     if let Some(follower) = house.follower.take() {
         tasks.start(Task::Directory, &house.checks, |stop| async move { Ok(follower.run(stop).await?) });
     }
@@ -104,7 +105,8 @@ async fn ingest(house: &House, tasks: &mut Tasks, listener: TcpListener, intake:
     Ok(())
 }
 
-fn process(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
+/// Starts the judge.
+pub fn process(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
     let metrics = processor::Metrics::new();
     metrics.register(&house.registry)?;
     let parts = processor::Parts {
@@ -118,10 +120,18 @@ fn process(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
+/// Starts the sink.
+pub fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
     let metrics = projections::capi::Metrics::new();
     metrics.register(&house.registry)?;
-    let parts = projections::capi::Parts {
+    let parts = sink(house, metrics)?;
+    tasks.start(Task::Deliver, &house.checks, |stop| async move { Ok(projections::capi::run(parts, stop).await?) });
+    Ok(())
+}
+
+/// What the sink is handed.
+pub fn sink(house: &House, metrics: projections::capi::Metrics) -> anyhow::Result<projections::capi::Parts> {
+    Ok(projections::capi::Parts {
         storage: house.storage.clone(),
         directory: house.directory.clone(),
         keys: house.keys.clone(),
@@ -129,13 +139,14 @@ fn deliver(house: &House, tasks: &mut Tasks) -> anyhow::Result<()> {
         http: http::to_meta(&house.settings.capi.base_url)?,
         config: house.settings.capi.clone(),
         metrics,
-    };
-    tasks.start(Task::Deliver, &house.checks, |stop| async move { Ok(projections::capi::run(parts, stop).await?) });
-    Ok(())
+    })
 }
 
 fn admin(house: &House, tasks: &mut Tasks, listener: TcpListener, token: Token, intake: Intake) -> anyhow::Result<()> {
-    let parts = desk(house, token)?;
+    let mut parts = desk(house, token)?;
+    if matches!(house.settings.engine, Engine::Embedded) {
+        parts.moves = Some(house.moves.0.clone());
+    }
     let probe = (intake, house.world.clone(), house.checks.clone());
     tasks.start(Task::Admin, &house.checks, |stop| async move {
         let (intake, world, checks) = probe;
@@ -159,6 +170,7 @@ pub fn desk(house: &House, token: Token) -> anyhow::Result<admin::Parts> {
         registry: house.registry.clone(),
         metrics,
         checks: house.checks.clone(),
+        moves: None,
         config: house.settings.admin.clone(),
     })
 }

@@ -6,16 +6,18 @@ use std::{
     time::Duration,
 };
 
-use admin::Checks;
+use admin::{Checks, MoveAsked};
 use anyhow::Context;
+use storage::Mark;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
     task::{Id, JoinError, JoinSet},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::house::House;
+use crate::{drain, house::House};
 
 /// What the kernel dropped after a failed sync cannot be synced again: the process ends at once, with this status.
 const FAILED_SYNC: i32 = 70;
@@ -88,21 +90,85 @@ impl Tasks {
         checks.pass(task.name());
     }
 
-    /// Waits for a signal, or for a task that ends by itself; then stops everything in order. The status says which it was.
-    pub async fn until_told(mut self, house: &House) -> ExitCode {
-        let deadline = Duration::from_millis(house.settings.shutdown.deadline_ms);
-        let told = tokio::select! {
+    /// Waits for a signal, for a task that ends by itself, or for a wish to move the folder; then stops everything in order. The status
+    /// says which it was.
+    pub async fn until_told(mut self, house: &mut House) -> ExitCode {
+        let mut asked = house.moves.1.take();
+        let told = loop {
+            match self.reason(house, wish(&mut asked)).await {
+                Reason::Told => break true,
+                Reason::Ended => break false,
+                Reason::Other(wish) => match self.leave(house, wish).await {
+                    Some(is_told) => break is_told,
+                    None => house.storage.refuse_events(false),
+                },
+            }
+        };
+        self.stop(house, told).await
+    }
+
+    /// Waits until judge and sink have finished what there is, then stops everything in order.
+    pub async fn until_drained(mut self, house: &House) -> anyhow::Result<()> {
+        let reason = self.reason(house, drain::until_drained(&house.storage)).await;
+        let drained = match reason {
+            Reason::Told => Err(anyhow::anyhow!("told to stop")),
+            Reason::Ended => Err(anyhow::anyhow!("a task ended by itself; the log says why")),
+            Reason::Other(drained) => drained,
+        };
+        let code = self.stop(house, true).await;
+        drained?;
+        if code == ExitCode::SUCCESS { Ok(()) } else { Err(anyhow::anyhow!("not everything stopped in time; the log says what")) }
+    }
+
+    /// Takes no more, finishes what there is, and marks the folder: from then on only a move opens it. `None` if that is not granted.
+    async fn leave(&mut self, house: &House, wish: MoveAsked) -> Option<bool> {
+        let MoveAsked { id, to, answer } = wish;
+        tracing::info!(id, to, "the folder is to be moved: no more events are taken");
+        house.storage.refuse_events(true);
+        let can_drain = [Task::Process, Task::Deliver].iter().all(|task| self.stops.contains_key(task));
+        let drained = async { if can_drain { drain::until_drained(&house.storage).await } else { Ok(()) } };
+        let drained = match self.reason(house, drained).await {
+            Reason::Told => return Some(true), // the wish is answered by our end
+            Reason::Ended => return Some(false),
+            Reason::Other(drained) => drained,
+        };
+        let marked = drained.and_then(|()| {
+            let before = Mark::read(house.data())?;
+            Ok(Mark::new(id.parse()?, to, before.as_ref()).write(house.data())?)
+        });
+        match marked {
+            Ok(()) => {
+                let _ = answer.send(Ok(())); // whoever asked finds the mark
+                tracing::info!("the folder is marked; stopping");
+                Some(true)
+            }
+            Err(why) => {
+                tracing::error!(why = format!("{why:#}"), "the folder is not moved; events are taken again");
+                let _ = answer.send(Err(format!("{why:#}")));
+                None
+            }
+        }
+    }
+
+    /// Waits for a reason to stop, or for something else.
+    async fn reason<T>(&mut self, house: &House, other: impl Future<Output = T>) -> Reason<T> {
+        tokio::select! {
             biased;
             why = house.storage.failed() => exit_at_once(&why),
             name = self.signals.next() => {
                 tracing::info!(signal = name, "stopping");
-                true
+                Reason::Told
             }
             Some(ended) = self.running.join_next_with_id() => {
                 self.ended_by_itself(ended, &house.checks);
-                false
+                Reason::Ended
             }
-        };
+            other = other => Reason::Other(other),
+        }
+    }
+
+    async fn stop(mut self, house: &House, told: bool) -> ExitCode {
+        let deadline = Duration::from_millis(house.settings.shutdown.deadline_ms);
         house.checks.fail("running", "the process is stopping");
         let Self { signals, running, ids, stops } = &mut self;
         let well = tokio::select! {
@@ -119,6 +185,27 @@ impl Tasks {
         let why = why.map_or_else(|error| format!("{error:#}"), |()| "it returned".to_owned());
         checks.fail(name, &why);
         tracing::error!(task = name, why, "ended by itself; the process stops");
+    }
+}
+
+/// Why a wait is over.
+enum Reason<T> {
+    /// By a signal.
+    Told,
+    /// A task ended by itself.
+    Ended,
+    /// What else was waited for.
+    Other(T),
+}
+
+/// The next wish. Never comes where none is heard.
+async fn wish(asked: &mut Option<mpsc::Receiver<MoveAsked>>) -> MoveAsked {
+    match asked {
+        Some(asked) => match asked.recv().await {
+            Some(wish) => wish,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 
@@ -201,12 +288,12 @@ mod tests {
         let value = folder.path().to_string_lossy().into_owned();
         let data = Override { flag: "--data", section: "storage", key: "data", value };
         let settings = Settings::read(None, [], vec![data]).expect("the defaults are settings");
-        let house = House::open(settings).await.expect("a new folder opens");
+        let mut house = House::open(settings).await.expect("a new folder opens");
 
-        let stopped = Arc::new(Mutex::new(Vec::new()));
+        let (stopped, checks) = (Arc::new(Mutex::new(Vec::new())), house.checks.clone());
         let start = |tasks: &mut Tasks, task: Task| {
             let stopped = stopped.clone();
-            tasks.start(task, &house.checks, |stop| async move {
+            tasks.start(task, &checks, |stop| async move {
                 stop.cancelled().await;
                 stopped.lock().expect("nobody panics").push(task);
                 Ok(())
@@ -218,14 +305,14 @@ mod tests {
             start(&mut tasks, task);
         }
         rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM).expect("we may signal ourselves");
-        assert_eq!(tasks.until_told(&house).await, ExitCode::SUCCESS);
+        assert_eq!(tasks.until_told(&mut house).await, ExitCode::SUCCESS);
         assert_eq!(*stopped.lock().expect("nobody panics"), [Task::Ingest, Task::Process, Task::Deliver, Task::Admin]);
 
         stopped.lock().expect("nobody panics").clear();
         let mut tasks = Tasks::new().expect("signals can be listened to");
         start(&mut tasks, Task::Admin);
         tasks.start(Task::Process, &house.checks, |_| async { panic!("as a bug would") });
-        assert_eq!(tasks.until_told(&house).await, ExitCode::FAILURE);
+        assert_eq!(tasks.until_told(&mut house).await, ExitCode::FAILURE);
         assert_eq!(*stopped.lock().expect("nobody panics"), [Task::Admin]);
         house.close().await;
     }

@@ -7,6 +7,7 @@
 //! | `GET /health/ready` | no | 200 or 503, and every check by name |
 //! | `GET /metrics` | no | Prometheus text |
 //! | `GET`, `POST /api/v1/workspaces`, `/funnels`, `/pixels` | yes | lists, and what was made |
+//! | `POST /api/v1/move` | yes | the process takes no more, finishes what it holds, marks its folder and ends |
 //! | `GET /api/v1/tail/{topic}` | yes | one JSON object a line: a record of the log with its place |
 //! | `GET /api/v1/export/{purchases\|leads\|deliveries}` | yes | one JSON object a line: a row of the ledger |
 //!
@@ -20,6 +21,7 @@ mod health;
 mod home;
 mod lines;
 mod metrics;
+mod moving;
 mod probe;
 mod refuse;
 mod routes;
@@ -38,13 +40,14 @@ use schemas::{directory::Directory, secret::Key, world::World};
 use storage::Storage;
 use tokio::{
     net::TcpListener,
-    sync::{Mutex, watch},
+    sync::{Mutex, mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
 
 pub use checks::Checks;
 pub use config::Config;
 pub use metrics::Metrics;
+pub use moving::MoveAsked;
 pub use probe::probe;
 pub use token::Token;
 
@@ -73,6 +76,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What readiness asks.
     pub checks: Checks,
+    /// Where a wish to move the folder goes; `None` where nobody could grant it.
+    pub moves: Option<mpsc::Sender<MoveAsked>>,
     /// This room's settings.
     pub config: Config,
 }

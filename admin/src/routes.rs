@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::DefaultBodyLimit, middleware::from_fn_with_state, routing::get};
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
 
-use crate::{Desk, directory, export, health, home, metrics, refuse::Refused, tail, token};
+use crate::{Desk, directory, export, health, home, metrics, moving, refuse::Refused, tail, token};
 
 /// Wishes are a few hundred bytes; this is room enough for anything sensible.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -15,6 +20,7 @@ pub(crate) fn routes(desk: Arc<Desk>) -> Router {
         .route("/workspaces", get(directory::workspaces).post(directory::create_workspace))
         .route("/funnels", get(directory::funnels).post(directory::create_funnel))
         .route("/pixels", get(directory::pixels).post(directory::add_pixel))
+        .route("/move", post(moving::ask))
         .route("/tail/{topic}", get(tail::tail))
         .route("/export/{what}", get(export::export))
         .fallback(async || Refused::not_found())

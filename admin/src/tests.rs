@@ -77,6 +77,7 @@ fn desk() -> Case {
         metrics,
         checks: checks.clone(),
         config: Config { listen: String::new(), connections_max: 1, header_timeout_ms: 1_000, body_timeout_ms: 1_000 },
+        moves: None,
     };
     let desk = Desk { parts, changing: Mutex::new(()), stop: stop.clone() };
     Case { routes: routes::routes(Arc::new(desk)), storage, checks, token, stop, _folder: folder }

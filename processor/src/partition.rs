@@ -49,7 +49,7 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
             () = stop.cancelled() => break,
             () = lease.asked_back() => break,
             () = judge.warming.advance(&mut judge.filter) => {
-                judge.show_filter(); // a partition without work would else be told as cold for as long
+                judge.show_filter(); // without traffic nobody else would say that it is warm
                 continue;
             }
             settled = next(&mut judge.begun) => {

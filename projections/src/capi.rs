@@ -45,6 +45,7 @@ use storage::{CommitError, ReadError, Storage};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use books::Note;
 pub use config::Config;
 pub use metrics::Metrics;
 
@@ -95,14 +96,30 @@ struct Room {
     pending: Arc<AtomicUsize>,
 }
 
+impl Room {
+    fn of(parts: Parts) -> Self {
+        let Parts { storage, directory, keys, world, http, config, metrics } = parts;
+        let client = Client::new(http, &config);
+        Self { storage, directory, keys, world, client, config, metrics, pending: Arc::default() }
+    }
+}
+
+/// Tells every attempt that was left open as ambiguous, its dispatches as waiting, and sends nothing: so that no attempt is open where
+/// nobody will deliver any more. For whoever is the only process.
+pub async fn settle(parts: Parts) -> Result<(), Error> {
+    let room = Room::of(parts);
+    for partition in 0..room.storage.partitions(Topic::Dispatch) {
+        recover::recover(&room, partition).await?;
+    }
+    Ok(())
+}
+
 /// How often the lag is measured.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
 /// Delivers every dispatch partition until told to stop; what is in flight is then finished.
 pub async fn run(parts: Parts, stop: CancellationToken) -> Result<(), Error> {
-    let Parts { storage, directory, keys, world, http, config, metrics } = parts;
-    let client = Client::new(http, &config);
-    let room = Arc::new(Room { storage, directory, keys, world, client, config, metrics, pending: Arc::default() });
+    let room = Arc::new(Room::of(parts));
     let mut claims = room.storage.claims(Group::Capi)?;
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_lag(room.clone(), stop.clone()));

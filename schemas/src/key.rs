@@ -1,6 +1,6 @@
 //! Dedup keys and partition keys: a dedup key always determines its raw partition.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use uuid::Uuid;
 
@@ -76,6 +76,15 @@ pub fn is_order(key: &str) -> bool {
     matches!(key.split('|').nth(1), Some("purchase" | "lead"))
 }
 
+/// The partition key of a dedup key's text: what [`DedupKey::partition_key`] says of the key itself. No id has a `|`.
+pub fn partition_key_of(key: &str) -> Cow<'_, str> {
+    let mut parts = key.splitn(4, '|');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(funnel), Some("event"), Some(visitor)) => Cow::Owned(format!("{funnel}|visitor|{visitor}")),
+        _ => Cow::Borrowed(key),
+    }
+}
+
 /// The event id that pixel, browser leg and webhook leg of one order share at Meta.
 pub fn order_event_id(funnel: &FunnelId, order: &OrderId) -> String {
     format!("{funnel}:{order}")
@@ -109,6 +118,9 @@ mod tests {
         assert_eq!(DedupKey::Lead(funnel.clone(), order.clone()).partition_key(), "fn_1|lead|A|7");
         assert_eq!(event.to_string(), "fn_1|event|v-1|AddToCart|e1");
         assert_eq!(event.partition_key(), "fn_1|visitor|v-1");
+        for key in [&event, &DedupKey::Purchase(funnel.clone(), order.clone()), &DedupKey::Hook(funnel.clone(), "e|1".into())] {
+            assert_eq!(partition_key_of(&key.to_string()), key.partition_key());
+        }
         for (key, order) in
             [("fn_1|purchase|A|7", true), ("fn_1|lead|A", true), ("fn_1|event|v|purchase|e", false), ("fn_1|hook|lead", false)]
         {

@@ -112,7 +112,7 @@ impl Demo {
 
         all_answer(&urls, &cast).await?;
         self.announce(&urls, &cast, &data, temporary.is_some())?;
-        let code = tasks.until_told(&house).await;
+        let code = tasks.until_told(&mut house).await;
         house.close().await;
         Ok(code) // the temporary folder goes with its guard
     }

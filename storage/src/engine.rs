@@ -76,6 +76,14 @@ impl Engine {
         })
     }
 
+    /// Only an embedded store is ever emptied by its own process.
+    pub(crate) fn refuse_events(&self, refuse: bool) {
+        match self {
+            Self::Embedded(engine) => engine.refuse_events(refuse),
+            Self::Cluster(_) => {}
+        }
+    }
+
     pub(crate) fn claims(&self, group: Group) -> Result<Claims, ReadError> {
         match self {
             Self::Embedded(engine) => Ok(Claims::all(engine.partitions(group.topic()))),

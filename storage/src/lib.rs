@@ -16,7 +16,9 @@ mod embedded;
 mod engine;
 mod ledger;
 mod log;
+mod mark;
 mod metrics;
+mod moving;
 mod partitioner;
 mod pause;
 mod spool;
@@ -29,7 +31,9 @@ pub use claims::{Claims, Lease};
 pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
 pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
+pub use mark::{Mark, MoveState};
 pub use metrics::Metrics;
+pub use moving::{Move, MoveError, Progress};
 pub use spool::{Durable, Intake, SpoolConfig};
 pub use step::{Begun, CommitError, Consumed, Record, Reply, Step};
 
@@ -91,6 +95,30 @@ pub enum OpenError {
         /// What was committed.
         committed: u64,
     },
+    /// The folder is on its way into a cluster.
+    #[error(
+        "the data folder {folder} is being moved to a cluster ({to}): run `rapidmetrics migrate --from {folder}` again to finish, or \
+         `rapidmetrics migrate --abort --from {folder}` to go on here"
+    )]
+    Moving {
+        /// The folder.
+        folder: PathBuf,
+        /// Where to.
+        to: String,
+    },
+    /// The folder's successor is a cluster.
+    #[error(
+        "the data folder {folder} was moved to a cluster ({to}), which goes on from it: start the roles there, with storage.engine = \"cluster\""
+    )]
+    Moved {
+        /// The folder.
+        folder: PathBuf,
+        /// Where to.
+        to: String,
+    },
+    /// A move into the cluster has not ended.
+    #[error("a data folder is being moved into this cluster: wait until `rapidmetrics migrate --from …` has ended, or end it with --abort")]
+    MovingIn,
     /// A server of the cluster cannot be reached. It may come back.
     #[error("{0}")]
     Away(String),
@@ -154,12 +182,22 @@ pub struct Storage {
 impl Storage {
     /// Opens the embedded engine, making the folder if it is new. Blocks while old journals are read.
     pub fn open_embedded(config: &Config) -> Result<Self, OpenError> {
-        Ok(Self { engine: Engine::Embedded(embedded::Embedded::open(config)?) })
+        Ok(Self { engine: Engine::Embedded(embedded::Embedded::open(config, embedded::Purpose::Work)?) })
+    }
+
+    /// The same for a folder that is there, to move what it holds: with as many partitions as it has, and whatever its mark says.
+    pub fn open_embedded_to_move(config: &Config) -> Result<Self, OpenError> {
+        Ok(Self { engine: Engine::Embedded(embedded::Embedded::open(config, embedded::Purpose::Move)?) })
     }
 
     /// Connects to the servers of a cluster; refuses what is not as [`Storage::migrate`] made it. `owner` is a fresh id of this process.
     pub async fn open_cluster(config: ClusterConfig, owner: uuid::Uuid) -> Result<Self, OpenError> {
-        Ok(Self { engine: Engine::Cluster(Box::pin(cluster::Cluster::open(config, owner)).await?) })
+        Ok(Self { engine: Engine::Cluster(Box::pin(cluster::Cluster::open(config, owner, false)).await?) })
+    }
+
+    /// The same while a folder moves into the cluster, which keeps everybody else out.
+    pub async fn open_cluster_to_move(config: ClusterConfig, owner: uuid::Uuid) -> Result<Self, OpenError> {
+        Ok(Self { engine: Engine::Cluster(Box::pin(cluster::Cluster::open(config, owner, true)).await?) })
     }
 
     /// Makes the topics and tables of a cluster that are not there. Answers their names.
@@ -190,6 +228,11 @@ impl Storage {
     /// Appends to the log, outside any step.
     pub fn appender(&self) -> Appender {
         Appender::new(self.engine.clone())
+    }
+
+    /// Whether raw events are refused from now on, as while the store closes: what was taken is finished first.
+    pub fn refuse_events(&self, refuse: bool) {
+        self.engine.refuse_events(refuse);
     }
 
     /// Reads one partition from an offset on; from the first record kept if that one is gone.

@@ -30,16 +30,56 @@ pub struct Member {
 impl Cluster {
     /// Topics, tables, a desk and an account; `None`, said as a skip, where there are no servers.
     pub fn start(meta: &MetaBox, name: &str) -> Option<Self> {
+        let (kafka, cql) = Self::servers()?;
+        Some(Self::on(meta, name, &kafka, &cql, 1))
+    }
+
+    /// The settings of a cluster that is not made yet.
+    pub fn planned(meta: &MetaBox, name: &str) -> Option<Self> {
+        let (kafka, cql) = Self::servers()?;
+        Some(Self::plan(meta, name, &kafka, &cql, 1))
+    }
+
+    fn servers() -> Option<(String, String)> {
         let server = |name: &str| std::env::var(name).ok();
         let (Some(kafka), Some(cql)) = (server("RAPIDMETRICS_TEST_KAFKA"), server("RAPIDMETRICS_TEST_CQL")) else {
             println!("skipped: RAPIDMETRICS_TEST_KAFKA and RAPIDMETRICS_TEST_CQL name no servers (tests/servers up)");
             return None;
         };
-        Some(Self::on(meta, name, &kafka, &cql, 1))
+        Some((kafka, cql))
     }
 
     /// The same on named servers, with so many copies of everything.
     pub fn on(meta: &MetaBox, name: &str, kafka: &str, cql: &str, copies: u32) -> Self {
+        let mut cluster = Self::plan(meta, name, kafka, cql, copies);
+        let made = cluster.migrate().output().expect("the binary starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster.open_desk();
+        cluster
+    }
+
+    /// `migrate` with this cluster's settings; more words may follow.
+    pub fn migrate(&self) -> Command {
+        let mut command = rapidmetrics();
+        command.arg("migrate").arg("--data").arg(self.folder.path().join("migrate")).envs(&self.env);
+        command
+    }
+
+    /// Another setting for all its processes.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.env.insert(format!("RAPIDMETRICS_{key}"), value.to_owned());
+    }
+
+    /// The settings of all its processes.
+    pub fn env(&self) -> &HashMap<String, String> {
+        &self.env
+    }
+
+    pub fn open_desk(&mut self) {
+        self.desk = Some(self.member("admin", "desk", &[]));
+    }
+
+    fn plan(meta: &MetaBox, name: &str, kafka: &str, cql: &str, copies: u32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let unique = format!("{name}{}", std::process::id());
         let env = [
@@ -60,13 +100,8 @@ impl Cluster {
             ("ADMIN__LISTEN", "127.0.0.1:0".to_owned()),
         ];
         let env: HashMap<String, String> = env.into_iter().map(|(key, value)| (format!("RAPIDMETRICS_{key}"), value)).collect();
-        let made = rapidmetrics().arg("migrate").arg("--data").arg(folder.path().join("migrate")).envs(&env).output();
-        let made = made.expect("the binary starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let nobody = Account { workspace: String::new(), funnel: String::new(), api_key: String::new(), pixels: vec![] };
-        let mut cluster = Self { prefix: format!("{unique}."), brokers: kafka.to_owned(), env, folder, account: nobody, desk: None };
-        cluster.desk = Some(cluster.member("admin", "desk", &[]));
-        cluster
+        Self { prefix: format!("{unique}."), brokers: kafka.to_owned(), env, folder, account: nobody, desk: None }
     }
 
     /// Starts a process of a role and waits until it is ready.

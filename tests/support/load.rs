@@ -103,19 +103,16 @@ impl Seen {
             }
             Some((status, answer)) => panic!("{status}: {answer}"),
         });
-        match answer["purchases_created"].as_u64() {
-            Some(count) => {
-                self.judged.fetch_add(1, Ordering::Relaxed);
-                *self.created.lock().unwrap().entry(order).or_default() += count;
-            }
+        if let Some(count) = answer["purchases_created"].as_u64() {
+            self.judged.fetch_add(1, Ordering::Relaxed);
+            *self.created.lock().unwrap().entry(order).or_default() += count;
+        } else {
             // 202 tells nothing yet, and comes at once while judges are silent: not a flood of them.
-            None => {
-                if answer["durability"] == "spool" {
-                    self.spooled.fetch_add(1, Ordering::Relaxed);
-                }
-                self.created.lock().unwrap().entry(order).or_default();
-                std::thread::sleep(Duration::from_millis(20));
+            if answer["durability"] == "spool" {
+                self.spooled.fetch_add(1, Ordering::Relaxed);
             }
+            self.created.lock().unwrap().entry(order).or_default();
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 }

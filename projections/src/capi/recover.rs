@@ -59,7 +59,7 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
         Reason { code: "ambiguous".to_owned(), message: "we stopped before Meta's answer was written; it is sent again".to_owned() };
     let mut logged = logged(room, intent.partition, &intent.items).await?;
     for item in &intent.items {
-        match find(room, logged.remove(&item.offset), &intent.pixel_id, item).await? {
+        match find(room, logged.remove(&item.dedup_key), &intent.pixel_id, item).await? {
             Found::Waits(item) => {
                 // What came of it may be noted already: then only the rest of that step is missing.
                 let noted =
@@ -110,9 +110,9 @@ async fn find(room: &Room, logged: Option<Dispatch>, pixel: &PixelId, item: &Int
     Ok(Found::Waits(Box::new(Item::known(item.offset, dispatch, delivery, waits, room.world.now(), &room.pending))))
 }
 
-/// The very dispatches at those offsets, as far as the log still has them. Read in runs: an attempt's dispatches mostly stand close
-/// together, and each way to a cluster's log takes its time.
-async fn logged(room: &Room, partition: u32, items: &[IntentItem]) -> Result<HashMap<u64, Dispatch>, Error> {
+/// The very dispatches at those offsets, by their keys, as far as the log has them: what came with a move stands nowhere in it, whatever
+/// its offset says. Read in runs: an attempt's dispatches mostly stand close together, and each way to a cluster's log takes its time.
+async fn logged(room: &Room, partition: u32, items: &[IntentItem]) -> Result<HashMap<String, Dispatch>, Error> {
     let mut wanted: Vec<&IntentItem> = items.iter().collect();
     wanted.sort_by_key(|item| item.offset);
     let mut found = HashMap::with_capacity(wanted.len());
@@ -127,9 +127,13 @@ async fn logged(room: &Room, partition: u32, items: &[IntentItem]) -> Result<Has
         }
         for stored in records {
             while wanted.next_if(|item| item.offset < stored.position.offset).is_some() {} // the log has let it go
-            if let Some(item) = wanted.next_if(|item| item.offset == stored.position.offset) {
+            // Several may claim one offset, and at most one of them stands there.
+            let same = || wanted.next_if(|item| item.offset == stored.position.offset);
+            let same: Vec<&IntentItem> = std::iter::from_fn(same).collect();
+            if !same.is_empty() {
                 let dispatch = serde_json::from_slice::<Dispatch>(&stored.value).ok();
-                found.extend(dispatch.filter(|dispatch| dispatch.dedup_key == item.dedup_key).map(|dispatch| (item.offset, dispatch)));
+                let dispatch = dispatch.filter(|dispatch| same.iter().any(|item| item.dedup_key == dispatch.dedup_key));
+                found.extend(dispatch.map(|dispatch| (dispatch.dedup_key.clone(), dispatch)));
             }
         }
         reader = Some(run);

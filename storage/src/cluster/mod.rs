@@ -21,6 +21,7 @@ mod fetcher;
 mod known;
 mod membership;
 mod metrics;
+mod moving;
 mod names;
 mod offsets;
 mod producer;
@@ -66,6 +67,7 @@ use crate::{
 pub use config::{ClusterConfig, KafkaConfig};
 pub use cql::CqlConfig;
 pub(crate) use fetcher::Lane;
+pub(crate) use moving::FILLED;
 
 /// How long a close waits for what was handed to the brokers: verdicts at most, since every append is awaited by whoever asked. With the
 /// second that leaving each group may take it stays below what the house allows.
@@ -115,9 +117,9 @@ struct Owned {
 }
 
 impl Cluster {
-    /// Connects to both servers and checks that everything is as `migrate` made it.
-    pub(crate) async fn open(config: ClusterConfig, owner: Uuid) -> Result<Arc<Self>, OpenError> {
-        let (ledger, names, is_reached) = Self::found(&config).await?;
+    /// Connects to both servers and checks that everything is as `migrate` made it; without `to_move` also that no move is under way.
+    pub(crate) async fn open(config: ClusterConfig, owner: Uuid, to_move: bool) -> Result<Arc<Self>, OpenError> {
+        let (ledger, names, is_reached) = Self::found(&config, to_move).await?;
         let names = Arc::new(names);
         let metrics = Metrics::new();
         let health = Arc::new(Health::default());
@@ -128,7 +130,11 @@ impl Cluster {
         let settings = |purpose: &str| client::settings(&config.kafka, &config.instance, purpose);
         let of_group = |group| membership::settings(settings("ask"), &group_name(&config.kafka, group), config.kafka.session_timeout_ms);
         let asker = Asker::open(names.clone(), of_group, is_closed.clone()).map_err(broken)?;
-        let appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
+        let mut appends = producer::settings(settings("append"), config.kafka.delivery_timeout_ms);
+        if to_move {
+            // A record that fails takes those after it along: what is there is always the beginning of what was to come.
+            appends.set("enable.gapless.guarantee", "true");
+        }
         let producer = Producer::open(appends, observer.clone(), names.clone()).map_err(broken)?;
         let reads = fetcher::settings(settings("read"), &config.kafka.prefix, config.kafka.fetch_bytes_max);
         let reader = client::Observer { purpose: "read", ..observer.clone() };
@@ -184,13 +190,13 @@ impl Cluster {
 
     /// Ledger and topics as `migrate` made them, and whether the servers said so themselves; waits a while for servers that are away if
     /// nothing is known of them.
-    async fn found(config: &ClusterConfig) -> Result<(Ledger, Names, bool), OpenError> {
+    async fn found(config: &ClusterConfig, to_move: bool) -> Result<(Ledger, Names, bool), OpenError> {
         let until = tokio::time::Instant::now() + BOOT;
         let known = known::read(config);
         let patience = if known.is_some() { BOOT_BRIEFLY } else { topics::PATIENCE };
         let ledger = Ledger::unreached(&config.cql);
         loop {
-            match Self::ask(config, &ledger, patience).await {
+            match Self::ask(config, &ledger, patience, to_move).await {
                 Ok(names) => return Ok((ledger, names, true)),
                 Err(OpenError::Away(why)) if let Some(names) = known => {
                     tracing::warn!(why, "opening without the servers, with the topics as they were last found");
@@ -205,11 +211,14 @@ impl Cluster {
         }
     }
 
-    /// Reaches the ledger and checks the topics.
-    async fn ask(config: &ClusterConfig, ledger: &Ledger, patience: Duration) -> Result<Names, OpenError> {
+    /// Reaches the ledger and checks the topics; without `to_move` also that no move is under way.
+    async fn ask(config: &ClusterConfig, ledger: &Ledger, patience: Duration, to_move: bool) -> Result<Names, OpenError> {
         let plain = client::settings(&config.kafka, &config.instance, "check");
         ledger.reach().await?;
         let names = topics::check(config, &plain, ledger, patience).await?;
+        if !to_move {
+            moving::refuse(config, ledger).await?;
+        }
         if let Some(path) = &config.known_topics
             && let Err(error) = known::write(path, &names)
         {
@@ -222,7 +231,7 @@ impl Cluster {
     async fn reach(self: Arc<Self>) {
         let mut closed = self.closed.subscribe();
         while !*closed.borrow_and_update() {
-            match Self::ask(&self.config, &self.ledger, topics::PATIENCE).await {
+            match Self::ask(&self.config, &self.ledger, topics::PATIENCE, false).await {
                 Ok(names) if names == *self.names => {
                     tracing::info!("the servers are back, and are as they were");
                     self.is_reached.send_replace(true);
@@ -259,6 +268,10 @@ impl Cluster {
 
     pub(crate) fn partitions(&self, topic: Topic) -> u32 {
         self.names.partitions(topic)
+    }
+
+    pub(crate) fn partition_of(&self, topic: Topic, key: &[u8]) -> u32 {
+        self.names.partition_of(topic, key)
     }
 
     pub(crate) fn generation(&self, topic: Topic) -> u32 {

@@ -55,6 +55,9 @@ impl Told {
     /// Whether the row with this stamp was told.
     pub(super) fn is_told(&self, stamp: i64) -> bool {
         let (epoch, number) = (epoch(stamp), (stamp & ((1 << NUMBER_BITS) - 1)) as u64);
+        if epoch == 0 {
+            return true; // nobody's: it came with a move, and was told where it came from
+        }
         match self.owners.iter().find(|(owner, _)| *owner == epoch) {
             Some((_, told)) => number <= *told,
             None => self.owners.len() == OWNERS_KEPT && self.owners[0].0 > epoch,
@@ -83,6 +86,7 @@ mod tests {
     fn a_row_is_told_when_its_owner_committed_its_number_or_a_higher_one() {
         let mut told = Told::default();
         assert!(!told.is_told(stamp(1, 1)), "nothing was committed");
+        assert!(told.is_told(stamp(0, 1)), "it came with a move");
         told.note(1, 7);
         told.note(3, 2);
         told.note(3, 4);

@@ -20,6 +20,7 @@ use crate::OpenError;
 
 /// How long the brokers may take to answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_millis(200);
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
 
 /// How many partitions a topic has by the settings.
@@ -69,22 +70,9 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
             Some(found) if *found != partitions => return Err(OpenError::TopicPartitions { name, found: *found, asked: partitions }),
             Some(_) => {}
             None => {
-                let (copies, keeping) = (config.kafka.min_insync_replicas.to_string(), keeping(topic));
-                let mut new = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(config.kafka.replication as i32))
-                    .set("min.insync.replicas", &copies)
-                    .set("unclean.leader.election.enable", "false");
-                for (key, value) in &keeping {
-                    new = new.set(key, value);
-                }
-                let done =
-                    admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await.map_err(unreachable)?;
-                for result in done {
-                    match result {
-                        Ok(name) => made.push(name),
-                        Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {} // another migrate was faster
-                        Err((name, error)) => return Err(OpenError::Cluster(format!("the topic {name} cannot be made: {error}"))),
-                    }
-                }
+                if create(config, &admin, topic).await? {
+                    made.push(name.clone());
+                } // else another migrate was faster
             }
         }
         if !known.contains_key(&name) {
@@ -92,7 +80,95 @@ pub(super) async fn make(config: &ClusterConfig, settings: &ClientConfig, ledger
             ledger.set_topic(&name, first).await.map_err(ledger_said)?;
         }
     }
+    until_there(settings, &made).await?;
     Ok(made)
+}
+
+/// Waits until the brokers name topics that were just made: they tell each other by and by, and a boot would miss them.
+async fn until_there(settings: &ClientConfig, made: &[String]) -> Result<(), OpenError> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    while !made.is_empty() {
+        let there = ask(settings, PATIENCE).await?;
+        match made.iter().find(|name| there.get(*name).is_none_or(|partitions| *partitions == 0)) {
+            None => break,
+            Some(name) if tokio::time::Instant::now() > until => {
+                return Err(OpenError::Away(format!("the topic {name} was made and the brokers do not name it; run the command again")));
+            }
+            Some(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+    Ok(())
+}
+
+/// Makes a topic; `false` if it is there.
+async fn create(config: &ClusterConfig, admin: &AdminClient<Plain>, topic: Topic) -> Result<bool, OpenError> {
+    let (name, partitions) = (topic_name(&config.kafka, topic), partitions(config, topic));
+    let (copies, keeping) = (config.kafka.min_insync_replicas.to_string(), keeping(topic));
+    let mut new = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(config.kafka.replication as i32))
+        .set("min.insync.replicas", &copies)
+        .set("unclean.leader.election.enable", "false");
+    for (key, value) in &keeping {
+        new = new.set(key, value);
+    }
+    let done = admin.create_topics([&new], &AdminOptions::new().operation_timeout(Some(PATIENCE))).await.map_err(unreachable)?;
+    for result in done {
+        match result {
+            Ok(_) => {}
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => return Ok(false),
+            Err((name, error)) => return Err(OpenError::Cluster(format!("the topic {name} cannot be made: {error}"))),
+        }
+    }
+    Ok(true)
+}
+
+/// Makes a topic anew, empty, under the next generation.
+pub(super) async fn remake(config: &ClusterConfig, settings: &ClientConfig, ledger: &Ledger, topic: Topic) -> Result<(), OpenError> {
+    let admin: AdminClient<Plain> = settings.create().map_err(unreachable)?;
+    let name = topic_name(&config.kafka, topic);
+    let before = ledger.topics().await.map_err(ledger_said)?.get(&name).map_or(0, |made| made.generation);
+    // On record first: whoever dies in between has a generation to spare and nothing under an old one.
+    let made = TopicMade { generation: before + 1, partitions: partitions(config, topic) };
+    ledger.set_topic(&name, made).await.map_err(ledger_said)?;
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    for result in admin.delete_topics(&[&name], &options).await.map_err(unreachable)? {
+        match result {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => {} // it went with an earlier try
+            Err((name, error)) => return Err(OpenError::Cluster(format!("the topic {name} cannot be deleted: {error}"))),
+        }
+    }
+    // The brokers delete by and by: until then the name is taken.
+    let until = tokio::time::Instant::now() + PATIENCE * 2;
+    while !create(config, &admin, topic).await? {
+        if tokio::time::Instant::now() > until {
+            return Err(OpenError::Away(format!("the brokers have not deleted the topic {name} yet; run the command again")));
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    until_there(settings, &[name]).await
+}
+
+/// Raises a topic's generation to at least that one.
+pub(super) async fn raise(config: &ClusterConfig, ledger: &Ledger, topic: Topic, generation: u32) -> Result<(), OpenError> {
+    let name = topic_name(&config.kafka, topic);
+    let before = ledger.topics().await.map_err(ledger_said)?.get(&name).copied();
+    match before {
+        Some(before) if before.generation < generation => {
+            ledger.set_topic(&name, TopicMade { generation, ..before }).await.map_err(ledger_said)
+        }
+        Some(_) => Ok(()),
+        None => Err(OpenError::UnknownTopic { name }),
+    }
+}
+
+/// How many processes work in a group now.
+pub(super) async fn members(settings: &ClientConfig, group: String) -> Result<usize, OpenError> {
+    let settings = settings.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = settings.create()?;
+        let groups = consumer.fetch_group_list(Some(&group), PATIENCE)?;
+        Ok(groups.groups().iter().map(|group| group.members().len()).sum())
+    });
+    asked.await.map_err(|_| OpenError::Cluster("the question for groups broke down".to_owned()))?.map_err(unreachable)
 }
 
 /// Checks that every topic is there as it was made.
@@ -133,7 +209,7 @@ async fn ask(settings: &ClientConfig, patience: Duration) -> Result<HashMap<Stri
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
-fn ledger_said(error: LedgerError) -> OpenError {
+pub(super) fn ledger_said(error: LedgerError) -> OpenError {
     match error {
         LedgerError::Transient(_) => OpenError::Away(error.to_string()),
         LedgerError::Damaged(..) => OpenError::Cluster(error.to_string()),

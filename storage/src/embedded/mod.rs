@@ -12,6 +12,7 @@ mod cursor;
 mod expiry;
 mod log;
 mod merge;
+mod moving;
 mod offsets;
 mod open;
 mod queue;
@@ -24,13 +25,17 @@ mod store;
 mod tables;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     thread::JoinHandle,
 };
 
 use schemas::{envelope::Position, row::Row, topic::Topic};
 
 pub(crate) use cursor::Cursor;
+pub(crate) use moving::Moved;
 pub(crate) use open::FOLDER;
 
 use self::{
@@ -52,6 +57,15 @@ use crate::{
     step::{CommitError, Consumed, Step},
 };
 
+/// What a folder is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To work on it.
+    Work,
+    /// To move what it holds elsewhere.
+    Move,
+}
+
 /// The engine.
 pub(crate) struct Embedded {
     shared: Arc<Shared>,
@@ -59,13 +73,16 @@ pub(crate) struct Embedded {
     store: RwLock<Option<Arc<Store>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     answers: Answers,
+    /// Raw events are refused: the folder is about to be left.
+    is_shut: AtomicBool,
 }
 
 impl Embedded {
     /// Opens or makes the folder and starts the commit thread.
-    pub(crate) fn open(config: &Config) -> Result<Arc<Self>, OpenError> {
+    pub(crate) fn open(config: &Config, purpose: Purpose) -> Result<Arc<Self>, OpenError> {
         let now = LogTime::default();
-        let store = Arc::new(open::open(config, &now)?);
+        let (store, partitions) = open::open(config, purpose, &now)?;
+        let (store, config) = (Arc::new(store), &Config { partitions, ..config.clone() });
         let unreadable = |cause: ReadError| open::engine(config, cause.to_string());
         let log = Log::open(&store, config.partitions).map_err(unreadable)?;
         let offsets = Offsets::open(&store, &log).map_err(unreadable)??;
@@ -77,7 +94,13 @@ impl Embedded {
             .name("commit".to_owned())
             .spawn(move || committer.run())
             .map_err(|cause| open::engine(config, cause.to_string()))?;
-        Ok(Arc::new(Self { shared, store: RwLock::new(Some(store)), thread: Mutex::new(Some(thread)), answers: Answers::default() }))
+        Ok(Arc::new(Self {
+            shared,
+            store: RwLock::new(Some(store)),
+            thread: Mutex::new(Some(thread)),
+            answers: Answers::default(),
+            is_shut: AtomicBool::new(false),
+        }))
     }
 
     pub(crate) fn partitions(&self, topic: Topic) -> u32 {
@@ -89,7 +112,11 @@ impl Embedded {
     }
 
     pub(crate) fn accepts(&self) -> bool {
-        self.shared.queue.is_open() && !self.shared.space.is_low()
+        self.shared.queue.is_open() && !self.shared.space.is_low() && !self.is_shut.load(SeqCst)
+    }
+
+    pub(crate) fn refuse_events(&self, refuse: bool) {
+        self.is_shut.store(refuse, SeqCst);
     }
 
     pub(crate) fn answers(&self) -> Answers {
@@ -101,6 +128,9 @@ impl Embedded {
     }
 
     pub(crate) async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, AppendError> {
+        if self.is_shut.load(SeqCst) && records.iter().any(|record| record.topic == Topic::Raw) {
+            return Err(AppendError::Closed);
+        }
         if self.shared.space.is_low() && records.iter().any(|record| record.topic == Topic::Raw) {
             self.shared.metrics.refused_full.inc();
             return Err(AppendError::Full);

@@ -9,11 +9,12 @@ use fjall::{CompressionType, Database};
 use schemas::topic::Topic;
 
 use super::{
+    Purpose,
     expiry::{self, LogTime},
     store::{Store, words},
     tables::Table,
 };
-use crate::{Config, OpenError, log::ReadError};
+use crate::{Config, Mark, OpenError, log::ReadError};
 
 /// Where the engine's files stand within the data folder.
 pub(crate) const FOLDER: &str = "store";
@@ -28,9 +29,11 @@ const JOURNAL_BYTES_MAX: u64 = 128 * 1_024 * 1_024;
 /// first of them spins whenever the second merges and another merge is due (its worker pool hands such a message back to itself).
 const WORKERS: usize = 1;
 
-/// Opens or makes the folder's database.
-pub(super) fn open(config: &Config, now: &LogTime) -> Result<Store, OpenError> {
+/// Opens or makes the folder's database. Answers it, and the number of partitions it was made with.
+pub(super) fn open(config: &Config, purpose: Purpose, now: &LogTime) -> Result<(Store, u32), OpenError> {
     let folder = config.data.join(FOLDER);
+    // Before the lock, so that a process that is started again and again never holds up whoever moves the folder.
+    refuse(config, purpose)?;
     make(&config.data).map_err(|cause| engine(config, cause.to_string()))?;
     let ages = now.clone();
     let db = Database::builder(&folder)
@@ -46,8 +49,16 @@ pub(super) fn open(config: &Config, now: &LogTime) -> Result<Store, OpenError> {
             cause => engine(config, words(&cause)),
         })?;
     let store = Store::new(db).map_err(|cause| engine(config, words(&cause)))?;
-    check(config, &store)?;
-    Ok(store)
+    refuse(config, purpose)?; // again: whoever had the lock before may have marked the folder
+    let partitions = check(config, purpose, &store)?;
+    Ok((store, partitions))
+}
+
+fn refuse(config: &Config, purpose: Purpose) -> Result<(), OpenError> {
+    match purpose {
+        Purpose::Work => Mark::refuse(&config.data),
+        Purpose::Move => Ok(()),
+    }
 }
 
 /// The folder itself, its entry in its parent synced: a journal that is synced in a folder that is not there is worth nothing.
@@ -64,21 +75,23 @@ fn make(data: &Path) -> std::io::Result<()> {
 }
 
 /// Compares how the folder was made with what is asked for; writes it down if the folder is new.
-fn check(config: &Config, store: &Store) -> Result<(), OpenError> {
+fn check(config: &Config, purpose: Purpose, store: &Store) -> Result<u32, OpenError> {
     let read = |name: &str| number(store, name).map_err(|cause| engine(config, cause.to_string()));
     match read("format")? {
         Some(FORMAT) => match read("partitions")? {
-            Some(made) if made == config.partitions => Ok(()),
+            Some(made) if made == config.partitions || purpose == Purpose::Move => Ok(made),
             made => Err(OpenError::Partitions { folder: config.data.clone(), made: made.unwrap_or_default(), asked: config.partitions }),
         },
         Some(other) => Err(engine(config, format!("it has format {other} and this build knows {FORMAT}; start the build that made it"))),
+        None if purpose == Purpose::Move => Err(engine(config, "it holds no store that could be moved".to_owned())),
         None => {
             let mut batch = store.batch(2);
             for (name, number) in [("format", FORMAT), ("partitions", config.partitions)] {
                 let value = Some(number.to_be_bytes().into());
                 store.add(&mut batch, super::store::Put { table: Table::Meta, key: name.into(), value });
             }
-            Store::commit(batch).map_err(|cause| engine(config, words(&cause)))
+            Store::commit(batch).map_err(|cause| engine(config, words(&cause)))?;
+            Ok(config.partitions)
         }
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::{
         Config, Storage,
-        embedded::{expiry::LogTime, open},
+        embedded::{Purpose, expiry::LogTime, open},
         log::Append,
         step::{Consumed, Step},
     };
@@ -146,7 +146,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let config = config(folder.path().to_owned());
         filled(&config).await;
-        let store = open::open(&config, &LogTime::default()).expect("it opens");
+        let store = open::open(&config, Purpose::Work, &LogTime::default()).expect("it opens").0;
         let log = Log::open(&store, 1).expect("it reads");
         let offsets = Offsets::open(&store, &log).expect("it reads").expect("it fits");
         let starts = |now_hour: i64, blocks_max: usize| {

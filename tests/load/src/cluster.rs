@@ -169,6 +169,7 @@ fn config(servers: &Servers, name: &str) -> ClusterConfig {
         },
         partitions: PARTITIONS,
         instance: "load".to_owned(),
+        known_topics: None,
         pause_at: None,
     }
 }

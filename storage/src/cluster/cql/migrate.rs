@@ -9,7 +9,7 @@ use super::CqlConfig;
 use crate::OpenError;
 
 /// The files, in the order in which they are applied. A new table or column is a new file at the end; an old file is never changed.
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 16] = [
     ("01_seen", include_str!("../../../../schemas/cql/01_seen.cql")),
     ("02_purchases", include_str!("../../../../schemas/cql/02_purchases.cql")),
     ("03_leads", include_str!("../../../../schemas/cql/03_leads.cql")),
@@ -25,6 +25,7 @@ const FILES: [(&str, &str); 15] = [
     ("13_waiting", include_str!("../../../../schemas/cql/13_waiting.cql")),
     ("14_waiting_hours", include_str!("../../../../schemas/cql/14_waiting_hours.cql")),
     ("15_topics", include_str!("../../../../schemas/cql/15_topics.cql")),
+    ("16_moves", include_str!("../../../../schemas/cql/16_moves.cql")),
 ];
 
 /// Makes what is missing. Safe to run twice, and by two at once.

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod metrics;
 mod migrate;
+mod moving;
 mod owners;
 mod reads;
 mod snapshots;

@@ -64,10 +64,10 @@ statements! {
     put_lead_by_day: Idempotent,
         "INSERT INTO leads_by_day (funnel, day, bucket, fact_key, fact) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
     put_visitor: Idempotent,
-        "UPDATE visitors USING TIMESTAMP ? AND TTL 34560000 SET person = ?, context = ?, consent = ? WHERE funnel = ? AND visitor = ?";
+        "UPDATE visitors USING TIMESTAMP ? AND TTL ? SET person = ?, context = ?, consent = ? WHERE funnel = ? AND visitor = ?";
     get_visitor: Idempotent, "SELECT person, context, consent FROM visitors WHERE funnel = ? AND visitor = ?";
     put_person: Idempotent,
-        "UPDATE people USING TIMESTAMP ? AND TTL 34560000 SET context = ?, consent = ? WHERE funnel = ? AND email = ?";
+        "UPDATE people USING TIMESTAMP ? AND TTL ? SET context = ?, consent = ? WHERE funnel = ? AND email = ?";
     get_person: Idempotent, "SELECT context, consent FROM people WHERE funnel = ? AND email = ?";
     put_person_key: Idempotent, "INSERT INTO person_keys (funnel, email, key_id, sealed) VALUES (?, ?, ?, ?) USING TIMESTAMP ?";
     get_person_keys: Idempotent, "SELECT key_id, sealed FROM person_keys WHERE funnel = ? AND email = ?";
@@ -99,6 +99,10 @@ statements! {
     get_hours: Idempotent, "SELECT pixel, deadline_hour FROM waiting_hours WHERE dispatch_partition = ?";
     get_hours_of: Idempotent, "SELECT pixel, deadline_hour FROM waiting_hours WHERE dispatch_partition = ? AND pixel = ?";
     get_topics: Idempotent, "SELECT name, generation, partitions FROM topics";
+    get_move: Serial, "SELECT id, has_ended FROM moves WHERE prefix = ?";
+    claim_move: Conditional, "INSERT INTO moves (prefix, id, has_ended) VALUES (?, ?, false) IF NOT EXISTS";
+    end_move: Conditional, "UPDATE moves SET has_ended = true WHERE prefix = ? IF id = ?";
+    forget_move: Conditional, "DELETE FROM moves WHERE prefix = ? IF id = ?";
     put_topic: Idempotent, "INSERT INTO topics (name, generation, partitions) VALUES (?, ?, ?)";
 }
 

@@ -22,9 +22,11 @@ use uuid::Uuid;
 use super::{Ledger, LedgerError, json, owners, statements::Asked};
 
 /// Days a row of an event key is kept: two more than the thirty within which it is a repeat, so that the row outlives the question.
-const EVENT_ROW_DAYS: i64 = 32;
+pub(super) const EVENT_ROW_DAYS: i64 = 32;
 /// Days a delivery is kept after its outcome.
-const DELIVERY_DAYS: i64 = 90;
+pub(super) const DELIVERY_DAYS: i64 = 90;
+/// Days a cell of a visitor or a person is kept.
+pub(super) const PERSON_DAYS: i64 = 400;
 /// How long a waiting row outlives its deadline: whole hours then fall away together.
 const WAITING_AFTER_DEADLINE_S: i64 = 3 * 86_400;
 /// A row that is past its time on arrival is still kept so long, so that whoever writes it can read it.
@@ -46,10 +48,13 @@ impl Ledger {
         stream::iter(writes).buffer_unordered(self.0.in_flight_max).try_collect::<()>().await
     }
 
-    async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
+    pub(super) async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
         let to = self.statements()?;
         match row {
-            Row::Seen { key, leg, cell } => self.put_seen(key, *leg, cell, cell.position.partition).await,
+            Row::Seen { key, leg, cell } => {
+                let ttl_s = if key::is_order(key) { 0 } else { seconds(EVENT_ROW_DAYS) };
+                self.put_seen(key, *leg, cell, cell.position.partition, ttl_s).await
+            }
             Row::Purchase(purchase) => {
                 let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, purchase.received_at, purchase);
                 Box::pin(self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision)).await
@@ -58,12 +63,14 @@ impl Ledger {
                 let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, lead.received_at, lead);
                 Box::pin(self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision)).await
             }
-            Row::Visitor(visitor) => self.put_visitor(visitor).await,
-            Row::Person(person) => self.put_person(person).await,
+            Row::Visitor(visitor) => self.put_visitor(visitor, |_| Some(seconds(PERSON_DAYS))).await,
+            Row::Person(person) => self.put_person(person, |_| Some(seconds(PERSON_DAYS))).await,
             Row::PersonKey(key) => self.put_person_key(key).await,
             Row::FilterSnapshot(snapshot) => self.put_snapshot(snapshot).await,
             Row::Intent(intent) => self.put_intent(intent, owners::epoch(stamp)).await,
-            Row::Delivery(delivery) => self.put_delivery(delivery, stamp).await,
+            Row::Delivery(delivery) => {
+                self.put_delivery(delivery, stamp, if delivery.outcome.is_some() { seconds(DELIVERY_DAYS) } else { 0 }).await
+            }
             Row::Waiting(waiting) => Box::pin(self.put_waiting(waiting, stamp, now)).await,
             Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
                 self.run(&to.drop_waiting, (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str())).await.map(drop)
@@ -71,12 +78,11 @@ impl Ledger {
         }
     }
 
-    async fn put_seen(&self, key: &str, leg: LegName, cell: &Leg, raw_partition: u32) -> Result<(), LedgerError> {
+    pub(super) async fn put_seen(&self, key: &str, leg: LegName, cell: &Leg, raw_partition: u32, ttl_s: i32) -> Result<(), LedgerError> {
         let to = match leg {
             LegName::Browser => &self.statements()?.put_seen_browser,
             LegName::Server => &self.statements()?.put_seen_server,
         };
-        let ttl_s = if key::is_order(key) { 0 } else { (EVENT_ROW_DAYS * DAY_US / SECOND_US) as i32 };
         self.run(to, (funnel_of(key), key, raw_partition as i32, json(cell), cell.position.stamp(), ttl_s)).await.map(drop)
     }
 
@@ -89,22 +95,26 @@ impl Ledger {
         tokio::try_join!(row, by_day).map(drop)
     }
 
-    async fn put_visitor(&self, visitor: &Visitor) -> Result<(), LedgerError> {
+    /// Cells by the moment they were told at; `ttl_s` says how long each is kept, `None` that its days are over.
+    pub(super) async fn put_visitor(&self, visitor: &Visitor, ttl_s: impl Fn(i64) -> Option<i32> + Send) -> Result<(), LedgerError> {
         let cells = [cell(visitor.person.as_ref()), cell(visitor.context.as_ref()), cell(visitor.consent.as_ref())];
         for at in moments(&cells) {
+            let Some(ttl_s) = ttl_s(at) else { continue };
             let [person, context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
             let key = (visitor.funnel_id.as_str(), visitor.visitor_id.as_str());
-            self.run(&self.statements()?.put_visitor, (at, person, context, consent, key.0, key.1)).await?;
+            self.run(&self.statements()?.put_visitor, (at, ttl_s, person, context, consent, key.0, key.1)).await?;
         }
         Ok(())
     }
 
-    async fn put_person(&self, person: &PersonRow) -> Result<(), LedgerError> {
+    /// Cells by the moment they were told at, as in [`Ledger::put_visitor`].
+    pub(super) async fn put_person(&self, person: &PersonRow, ttl_s: impl Fn(i64) -> Option<i32> + Send) -> Result<(), LedgerError> {
         let cells = [cell(person.context.as_ref()), cell(person.consent.as_ref())];
         for at in moments(&cells) {
+            let Some(ttl_s) = ttl_s(at) else { continue };
             let [context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
             let email = person.email.to_string();
-            self.run(&self.statements()?.put_person, (at, context, consent, person.funnel_id.as_str(), email)).await?;
+            self.run(&self.statements()?.put_person, (at, ttl_s, context, consent, person.funnel_id.as_str(), email)).await?;
         }
         Ok(())
     }
@@ -121,13 +131,12 @@ impl Ledger {
         self.run(&self.statements()?.put_intent, values).await.map(drop)
     }
 
-    async fn put_delivery(&self, delivery: &Delivery, stamp: i64) -> Result<(), LedgerError> {
-        let ttl_s = if delivery.outcome.is_some() { (DELIVERY_DAYS * DAY_US / SECOND_US) as i32 } else { 0 };
+    pub(super) async fn put_delivery(&self, delivery: &Delivery, stamp: i64, ttl_s: i32) -> Result<(), LedgerError> {
         let values = (delivery.pixel_id.as_str(), delivery.dedup_key.as_str(), json(delivery), stamp, ttl_s);
         self.run(&self.statements()?.put_delivery, values).await.map(drop)
     }
 
-    async fn put_waiting(&self, waiting: &Waiting, stamp: i64, now: Time) -> Result<(), LedgerError> {
+    pub(super) async fn put_waiting(&self, waiting: &Waiting, stamp: i64, now: Time) -> Result<(), LedgerError> {
         let (pixel, hour) = (waiting.dispatch.pixel_id.as_str(), waiting.deadline_hour);
         let ttl_s = waiting_ttl_s(hour, now);
         let values = (pixel, hour, waiting.dispatch.dedup_key.as_str(), waiting.due_at.micros(), json(waiting), stamp, ttl_s);
@@ -135,6 +144,10 @@ impl Ledger {
         let mark = self.run(&self.statements()?.put_hour, (waiting.partition as i32, pixel, hour, stamp, ttl_s));
         tokio::try_join!(row, mark).map(drop)
     }
+}
+
+fn seconds(days: i64) -> i32 {
+    (days * DAY_US / SECOND_US) as i32
 }
 
 /// A purchase or lead on its way to its two tables.

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use crate::{
         Config,
-        embedded::{expiry::LogTime, open},
+        embedded::{Purpose, expiry::LogTime, open},
     };
 
     fn snapshot(next_offset: u64, bytes: usize) -> FilterSnapshot {
@@ -158,7 +158,7 @@ mod tests {
             pause_at: None,
             fail_sync_after: None,
         };
-        let store = open::open(&config, &LogTime::default()).expect("it opens");
+        let store = open::open(&config, Purpose::Work, &LogTime::default()).expect("it opens").0;
         let whole = snapshot(7, 3 * PIECE_BYTES + 5);
         write(&store, pieces(&whole));
         assert_eq!(of(&store, u32::MAX), Ok(vec![]), "without its piece 0 it is not there");

@@ -56,12 +56,17 @@ pub(in crate::embedded) fn in_partition<'a>(
     if u32::from_be_bytes(at) != partition {
         return Ok(None);
     }
+    whole(key, value).map(Some)
+}
+
+/// The key and the leg of a stored row.
+pub(in crate::embedded) fn whole<'a>(key: &'a [u8], value: &[u8]) -> Result<(&'a str, LegName, Leg), ReadError> {
     let (text, leg) = match key {
         [text @ .., 0, b'b'] => (text, LegName::Browser),
         [text @ .., 0, b's'] => (text, LegName::Server),
         _ => return Err(damaged(NAME)),
     };
-    Ok(Some((std::str::from_utf8(text).map_err(|_| damaged(NAME))?, leg, decode(value)?)))
+    Ok((std::str::from_utf8(text).map_err(|_| damaged(NAME))?, leg, decode(value)?))
 }
 
 fn row_key(key: &str, leg: LegName) -> Vec<u8> {
