@@ -298,7 +298,7 @@ fn without_the_ledger_webhooks_are_accepted_at_once_and_verdicts_settle_when_it_
     let meta = MetaBox::start();
     let Some(mut cluster) = Cluster::start(&meta, "noledger") else { return };
     let door = cluster.member("ingest", "door", &[]);
-    let _judge = cluster.member("process", "judge", &[]);
+    let judge = cluster.member("process", "judge", &[]);
     let _sink = cluster.member("deliver", "sink", &[]);
     cluster.open_account(&meta, &door, &["5008"]);
     let account = cluster.account.clone();
@@ -316,9 +316,11 @@ fn without_the_ledger_webhooks_are_accepted_at_once_and_verdicts_settle_when_it_
     }
     let waited = took.iter().filter(|took| **took > Duration::from_millis(1_500)).count();
     assert!(waited <= 4, "only the first at each of four partitions may wait: {took:?}");
+    wait_for("the lag to show what is not judged", || (judge.metric("rapidmetrics_kafka_lag_records") >= 60.0).then_some(()));
     servers(&["start", "cql"]);
     orders.push("BEFORE".to_owned());
     account_for(&cluster, &meta, &orders);
+    wait_for("the lag to show that all is judged", || (judge.metric("rapidmetrics_kafka_lag_records{").to_bits() == 0).then_some(()));
     wait_for("verdicts to come again", || (door.door.webhook(&account, &purchase("BEFORE"))?.0 == 200).then_some(()));
     assert_eq!(tell(&door.door, &account, "AFTER")["purchases_created"], 1);
 }

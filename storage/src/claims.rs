@@ -148,6 +148,12 @@ impl Register {
         self.lock().get(&partition).is_some_and(|entry| *entry.standing.borrow() != Standing::Lost)
     }
 
+    /// The partitions that are ours.
+    pub(crate) fn partitions(&self) -> Vec<u32> {
+        let entries = self.lock();
+        entries.iter().filter(|(_, entry)| *entry.standing.borrow() != Standing::Lost).map(|(partition, _)| *partition).collect()
+    }
+
     fn lose_in(entries: &mut HashMap<u32, Entry>, partitions: &[u32]) {
         for partition in partitions {
             if let Some(entry) = entries.get_mut(partition) {

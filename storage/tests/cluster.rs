@@ -2,8 +2,11 @@
 
 mod support;
 
-use schemas::topic::{Group, Topic};
-use storage::{Consumed, ReadError, Step, Storage};
+use schemas::{
+    time::Time,
+    topic::{Group, Topic},
+};
+use storage::{Append, Consumed, ReadError, Step, Storage};
 use support::{Cluster, Engine, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,4 +76,44 @@ async fn a_reader_that_follows_another_misses_nothing() {
         let read = reader.available(1, usize::MAX).await.expect("it reads");
         assert_eq!(read.first().map(|stored| stored.position.offset), Some(offsets[at]));
     }
+}
+
+/// The brokers know no age after which what was not read stays: whoever works on a partition deletes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_records_leave_when_they_were_read_and_young_ones_and_unread_ones_stay() {
+    let engine = match Cluster::new().await {
+        Ok(engine) => engine,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let storage = engine.open().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let days_ago = |days: i64| Time::from_millis(now - days * 24 * 3_600 * 1_000);
+    let told = |key: &str, days| Append { time: days_ago(days), ..record(Topic::Raw, key, "raw") };
+    // Two keys of two partitions.
+    let key_of = |partition| (0..1_000).map(|n| format!("k{n}")).find(|key| storage.partition_of(Topic::Raw, key.as_bytes()) == partition);
+    let (read, unread) = (key_of(0).expect("there are many"), key_of(1).expect("there are many"));
+    for key in [&read, &unread] {
+        let records = [40, 35, 31, 29, 1].map(|days| told(key, days));
+        storage.appender().append(records.into()).await.expect("it is durable");
+    }
+    for (partition, next_offset) in [(0, 5), (1, 1)] {
+        let mut step = Step::named("test");
+        step.consumed.push(Consumed { group: Group::Processor, partition, next_offset, metadata: None });
+        storage.commit(step).await.expect("it is true");
+    }
+    let mut claims = storage.claims(Group::Processor).expect("the group is joined");
+    let mut leases = Vec::new();
+    for _ in 0..4 {
+        leases.push(claims.next().await.expect("it is ours"));
+    }
+    let began = std::time::Instant::now();
+    let begins = loop {
+        let begins =
+            [storage.bounds(Topic::Raw, 0).await.expect("it answers").0, storage.bounds(Topic::Raw, 1).await.expect("it answers").0];
+        if begins == [3, 1] || began.elapsed().as_secs() > 30 {
+            break begins;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(begins, [3, 1], "of the first those older than thirty days, of the second the one that was read");
 }

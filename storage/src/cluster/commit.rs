@@ -211,7 +211,7 @@ fn intent_partition(rows: &[Row]) -> Option<u32> {
 }
 
 /// The machine's clock, for how long rows are kept; what they say never depends on it.
-fn now() -> Time {
+pub(super) fn now() -> Time {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map(|since| Time::from_micros(since.as_micros() as i64)).unwrap_or_default()
 }

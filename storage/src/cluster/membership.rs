@@ -130,6 +130,16 @@ impl Membership {
         self.register.holds(partition)
     }
 
+    /// The partitions that are ours.
+    pub(super) fn partitions(&self) -> Vec<u32> {
+        self.register.partitions()
+    }
+
+    /// Whether this process is on its way out of the group.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.stop.load(Relaxed)
+    }
+
     /// What fences us: member and generation, as of now.
     pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
         self.consumer.group_metadata()

@@ -22,6 +22,8 @@ pub(super) struct Metrics {
     round_trip: IntGaugeVec,
     /// `rapidmetrics_kafka_lag_records{group,partition}`: records after the committed offset.
     pub(super) lag: IntGaugeVec,
+    /// `rapidmetrics_kafka_retention_failures_total{topic}`: times old records could not be deleted.
+    pub(super) retention_failures: IntCounterVec,
     /// `rapidmetrics_storage_step_seconds{step}`: a step from its first row to its last word.
     pub(super) step_seconds: HistogramVec,
     /// `rapidmetrics_storage_ledger_retries_total{question}`: times the ledger was asked again.
@@ -39,13 +41,14 @@ impl Metrics {
             queue_fill: gauges("kafka_producer_queue_permille", "How full the producer's queue is, in thousandths.", &["client"]),
             round_trip: gauges("kafka_broker_round_trip_p99_us", "The slowest broker's round trip, in microseconds.", &["client"]),
             lag: gauges("kafka_lag_records", "Records after the committed offset.", &["group", "partition"]),
+            retention_failures: counters("kafka_retention_failures_total", "Times old records could not be deleted.", &["topic"]),
             step_seconds: known(HistogramVec::new(seconds("storage_step_seconds", "A step, rows and transaction."), &["step"])),
             retries: counters("storage_ledger_retries_total", "Times the ledger was asked again.", &["question"]),
         }
     }
 
     pub(super) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn Collector>; 9] = [
+        let all: [Box<dyn Collector>; 10] = [
             Box::new(self.transactions.clone()),
             Box::new(self.transaction_seconds.clone()),
             Box::new(self.rebalances.clone()),
@@ -53,6 +56,7 @@ impl Metrics {
             Box::new(self.queue_fill.clone()),
             Box::new(self.round_trip.clone()),
             Box::new(self.lag.clone()),
+            Box::new(self.retention_failures.clone()),
             Box::new(self.step_seconds.clone()),
             Box::new(self.retries.clone()),
         ];

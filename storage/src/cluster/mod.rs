@@ -19,6 +19,7 @@ mod config;
 pub(crate) mod cql;
 mod fetcher;
 mod known;
+mod lag;
 mod membership;
 mod metrics;
 mod moving;
@@ -26,6 +27,7 @@ mod names;
 mod offsets;
 mod producer;
 mod reads;
+mod retention;
 mod told;
 mod topics;
 mod transactor;
@@ -322,6 +324,18 @@ impl Cluster {
         let session = Duration::from_millis(u64::from(self.config.kafka.session_timeout_ms));
         let joined = Membership::join(&settings, observer, &self.names, group, session);
         let (member, claims) = joined.map_err(|error| ReadError::Failed(format!("the group {name} cannot be joined: {error}")))?;
+        let shows = lag::show(self.asker.clone(), member.clone(), group, self.metrics.clone(), self.closed.subscribe());
+        tokio::spawn(shows);
+        let keeper = retention::Keeper {
+            settings: client::settings(&self.config.kafka, &self.config.instance, "delete"),
+            asker: self.asker.clone(),
+            names: self.names.clone(),
+            member: member.clone(),
+            group,
+            metrics: self.metrics.clone(),
+            closed: self.closed.subscribe(),
+        };
+        tokio::spawn(keeper.run());
         if let Some(slot) = self.memberships.get(&group) {
             *lock(slot) = Some(member);
         }

@@ -8,7 +8,10 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata},
     error::{KafkaError, RDKafkaErrorCode},
 };
-use schemas::topic::{Group, Topic};
+use schemas::{
+    time::Time,
+    topic::{Group, Topic},
+};
 use tokio::sync::watch;
 
 use super::names::Names;
@@ -56,6 +59,24 @@ impl Asker {
         let consumer = self.of(Group::Processor);
         let (low, high) = self.until_answered(move || consumer.fetch_watermarks(&name, partition as i32, PATIENCE)).await?;
         Ok((low.max(0) as u64, high.max(0) as u64))
+    }
+
+    /// The first record that is not older than that; the end if all are.
+    pub(super) async fn first_since(&self, topic: Topic, partition: u32, time: Time) -> Result<u64, ReadError> {
+        let name = self.names.of(topic).0.to_owned();
+        let consumer = self.of(Group::Processor);
+        let asked = move || {
+            let mut list = TopicPartitionList::with_capacity(1);
+            list.add_partition_offset(&name, partition as i32, Offset::Offset(time.millis()))?;
+            let answered = consumer.offsets_for_times(list, PATIENCE)?;
+            let element = answered.find_partition(&name, partition as i32).ok_or(KafkaError::Canceled)?;
+            element.error()?;
+            Ok(element.offset())
+        };
+        match self.until_answered(asked).await? {
+            Offset::Offset(first) => Ok(first.max(0) as u64),
+            _ => Ok(self.bounds(topic, partition).await?.1),
+        }
     }
 
     /// What a group has committed.

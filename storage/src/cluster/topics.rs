@@ -38,7 +38,8 @@ fn keeping(topic: Topic) -> Vec<(&'static str, String)> {
             ("min.compaction.lag.ms", (7 * DAY_MS).to_string()),
             ("delete.retention.ms", (30 * DAY_MS).to_string()),
         ],
-        // Never dropped before their consumer has read them: deleting what is old and read is the consuming role's, and not built yet.
+        // Never dropped before their consumer has read them: deleting what is old and read is the consuming role's (`retention`). Nothing
+        // of ours reads commands yet.
         // The directory's changes build on one another (a link needs its pixel), so compaction could fold them in a wrong order; it is
         // small.
         Topic::Raw | Topic::Dispatch | Topic::Commands | Topic::Directory => for_ever(),
