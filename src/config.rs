@@ -393,6 +393,13 @@ mod tests {
     }
 
     #[test]
+    fn the_settings_of_the_containers_are_a_cluster_with_one_key_for_all() {
+        let settings = read(Some(include_str!("../deploy/cluster.toml")), &[("RAPIDMETRICS_SPOOL__DIR", "/spool")]).expect("they fit");
+        assert!(matches!(settings.engine, Engine::Cluster(_)), "{settings:?}");
+        assert!(settings.security.master_key_file.is_absolute() && settings.spool.is_some(), "{settings:?}");
+    }
+
+    #[test]
     fn the_environment_goes_above_the_file_and_the_command_line_above_both() {
         let file = "[storage]\ndata = \"of-file\"\npartitions = 3\n[admin]\nlisten = \"127.0.0.1:1\"";
         let settings = read(Some(file), &[("RAPIDMETRICS_STORAGE__PARTITIONS", "5")]).expect("these fit");

@@ -74,6 +74,26 @@ fn each_setting_is_documented_by_a_comment_above_it() {
     );
 }
 
+#[test]
+fn the_containers_run_roles_that_the_binary_has_with_settings_that_are_there() {
+    let compose = read("deploy/compose.yaml");
+    let commands: Vec<Vec<&str>> = compose
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("command: ["))
+        .map(|list| list.trim_end_matches(']').split(", ").map(|word| word.trim_matches('"')).collect())
+        .filter(|words: &Vec<&str>| words.contains(&"--config"))
+        .collect();
+    let roles: Vec<&str> = commands.iter().map(|words| words[0]).collect();
+    assert_eq!(roles, ["migrate", "ingest", "process", "deliver", "admin"], "one service per role");
+    let dockerfile = read("deploy/Dockerfile");
+    for words in &commands {
+        let help = Command::new(env!("CARGO_BIN_EXE_rapidmetrics")).args([words[0], "--help"]).output().expect("the binary starts");
+        assert!(help.status.success(), "rapidmetrics has no role {}", words[0]);
+        let (source, path) = ("deploy/cluster.toml", words.last().expect("a file"));
+        assert!(dockerfile.contains(&format!("COPY {source} {path}")) && root().join(source).exists(), "{path} is in the image");
+    }
+}
+
 /// Who may know whom: the working rooms meet only in topics and tables.
 #[test]
 fn rooms_know_only_whom_they_may() {

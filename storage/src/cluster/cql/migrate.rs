@@ -33,9 +33,11 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<Vec
     let keyspace = config.checked_keyspace()?;
     let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} cannot be made in keyspace {keyspace}: {error}");
     let datacenter = datacenter(session, config).await?;
+    // ScyllaDB before 2025.4 has no conditional writes in a keyspace of tablets, which it makes unless it is told; the sink's fence is one.
+    let tablets = if knows_tablets(session).await? { " AND tablets = {'enabled': false}" } else { "" };
     let make = format!(
         "CREATE KEYSPACE IF NOT EXISTS {keyspace} WITH replication = \
-         {{'class': 'NetworkTopologyStrategy', '{datacenter}': {}}} AND durable_writes = true",
+         {{'class': 'NetworkTopologyStrategy', '{datacenter}': {}}} AND durable_writes = true{tablets}",
         config.replication_factor
     );
     session.query_unpaged(make, ()).await.map_err(|error| failed("the keyspace", &error))?;
@@ -109,6 +111,15 @@ async fn tables(session: &Session, keyspace: &str) -> Result<Vec<String>, String
     let mut question = Statement::new(format!("SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'"));
     question.set_consistency(Consistency::One);
     rows::<(String,)>(session, question).await.map(|rows| rows.into_iter().map(|(name,)| name).collect())
+}
+
+/// Whether the server is a ScyllaDB that spreads data by tablets: only it describes them in its own schema.
+async fn knows_tablets(session: &Session) -> Result<bool, String> {
+    let mut question = Statement::new(
+        "SELECT column_name FROM system_schema.columns WHERE keyspace_name = 'system_schema' AND table_name = 'scylla_keyspaces'",
+    );
+    question.set_consistency(Consistency::One);
+    rows::<(String,)>(session, question).await.map(|columns| columns.iter().any(|(name,)| name == "initial_tablets"))
 }
 
 async fn datacenter(session: &Session, config: &CqlConfig) -> Result<String, String> {
