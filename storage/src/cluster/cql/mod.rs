@@ -87,7 +87,7 @@ impl Ledger {
         let Inner { config, metrics, .. } = &*self.0;
         let session = connect::connect(config).await?;
         migrate::check(&session, config).await?;
-        let statements = Statements::prepare(&session, config, metrics).await.map_err(OpenError::Cluster)?;
+        let statements = Statements::prepare(&session, config, metrics).await?;
         let _ = self.0.live.set(Live { session, statements }); // one that was there already serves as well
         Ok(())
     }

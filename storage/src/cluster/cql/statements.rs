@@ -5,11 +5,13 @@ use std::sync::Arc;
 use prometheus::Histogram;
 use scylla::{
     client::session::Session,
+    errors::{DbError, PrepareError, RequestAttemptError},
     policies::retry::FallthroughRetryPolicy,
     statement::{Consistency, SerialConsistency, prepared::PreparedStatement},
 };
 
 use super::CqlConfig;
+use crate::OpenError;
 
 /// Rows in one page of a read that may be long.
 const PAGE_ROWS: i32 = 1_000;
@@ -40,7 +42,7 @@ macro_rules! statements {
         }
 
         impl Statements {
-            pub(super) async fn prepare(session: &Session, config: &CqlConfig, metrics: &super::Metrics) -> Result<Self, String> {
+            pub(super) async fn prepare(session: &Session, config: &CqlConfig, metrics: &super::Metrics) -> Result<Self, OpenError> {
                 Ok(Self { $($name: prepare(session, config, metrics, stringify!($name), Kind::$kind, $text).await?,)* })
             }
         }
@@ -113,10 +115,16 @@ async fn prepare(
     name: &'static str,
     kind: Kind,
     text: &str,
-) -> Result<Asked, String> {
-    let prepared = session.prepare(text).await;
-    let mut statement = prepared.map_err(|error| {
-        format!("the tables in keyspace {} are not those of this release ({error}); run `rapidmetrics migrate`", config.keyspace)
+) -> Result<Asked, OpenError> {
+    // Only the server's word about the statement tells tables of another release from a server that is away.
+    let mut statement = session.prepare(text).await.map_err(|error| match error {
+        PrepareError::AllAttemptsFailed {
+            first_attempt: RequestAttemptError::DbError(DbError::Invalid | DbError::SyntaxError | DbError::ConfigError, why),
+        } => OpenError::Cluster(format!(
+            "the tables in keyspace {} are not those of this release ({why}); run `rapidmetrics migrate`",
+            config.keyspace
+        )),
+        away => OpenError::Away(format!("the CQL server: {away}")),
     })?;
     statement.set_page_size(PAGE_ROWS);
     match kind {
