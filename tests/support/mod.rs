@@ -5,6 +5,7 @@
 pub mod cluster;
 pub mod http;
 pub mod load;
+pub mod trial;
 
 use std::{
     collections::HashMap,
