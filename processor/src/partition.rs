@@ -57,7 +57,7 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
                 continue;
             }
             batch = judge.reader.next(judge.parts.config.batch_records_max, judge.parts.config.batch_bytes_max),
-                if judge.begun.len() < BEGUN_MAX => batch?,
+                if judge.may_begin() => batch?,
         };
         if let Some(obstacle) = judge.judge(&batch).await? {
             tokio::select! {
@@ -76,14 +76,21 @@ async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(
     judge.snapshot().await
 }
 
-/// Steps whose rows are durable and whose rest is on its way, at most: enough that the judge need not wait for a transaction, and few
-/// enough that little is judged again after a crash.
-const BEGUN_MAX: usize = 8;
+/// Steps whose rows are durable and whose rest is on its way, at most, and records in them: an answer never waits for a transaction, even
+/// where each record makes a step of its own, and little is judged again after a crash.
+const BEGUN_MAX: usize = 256;
+const BEGUN_RECORDS_MAX: u64 = 16_000;
+
+/// A step on its way, and up to which offset it consumed.
+struct OnItsWay {
+    step: Begun,
+    next_offset: u64,
+}
 
 /// The next step that is wholly true. Never ends when none is on its way. Cancel-safe.
-async fn next(begun: &mut VecDeque<Begun>) -> Result<(), CommitError> {
+async fn next(begun: &mut VecDeque<OnItsWay>) -> Result<(), CommitError> {
     let Some(first) = begun.front_mut() else { return std::future::pending().await };
-    let settled = first.await;
+    let settled = (&mut first.step).await;
     begun.pop_front();
     settled.map(drop)
 }
@@ -117,7 +124,7 @@ struct Judge {
     warming: Warming,
     memory: Memory,
     since_snapshot: u64,
-    begun: VecDeque<Begun>,
+    begun: VecDeque<OnItsWay>,
 }
 
 impl Judge {
@@ -142,6 +149,15 @@ impl Judge {
         judge.show_filter();
         tracing::info!(partition = number, from, warm = judge.filter.is_warm(), "judging a raw partition");
         Ok(judge)
+    }
+
+    /// Whether another step may be begun before those on their way are true.
+    fn may_begin(&self) -> bool {
+        let records = match (self.begun.front(), self.begun.back()) {
+            (Some(first), Some(last)) => last.next_offset - first.next_offset,
+            _ => 0,
+        };
+        self.begun.len() < BEGUN_MAX && records < BEGUN_RECORDS_MAX
     }
 
     /// Judges a batch in one step. Answers what stands in the way of the rest, after the records before it were judged.
@@ -198,7 +214,7 @@ impl Judge {
         lookout.remember();
         if let Some(next_offset) = next_offset {
             step.consumed.push(Consumed { group: Group::Processor, partition: self.number, next_offset, metadata: None });
-            self.begun.push_back(self.parts.storage.begin(step).await?);
+            self.begun.push_back(OnItsWay { step: self.parts.storage.begin(step).await?, next_offset });
             self.after_step(&readings, next_offset, &received);
         }
         Ok(obstacle)

@@ -43,8 +43,6 @@ const LOOK: Duration = Duration::from_micros(250);
 /// How long to wait before a transaction is tried again, at first and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
-/// Steps that may wait: each partition has one or two at a time.
-const WAITING_MAX: usize = 1_024;
 
 /// One step's share of a transaction.
 struct Job {
@@ -64,7 +62,7 @@ pub(super) type Answered = oneshot::Receiver<Result<Vec<Position>, CommitError>>
 
 /// The way to the thread.
 pub(super) struct Transactor {
-    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+    jobs: Mutex<Option<mpsc::Sender<Job>>>, // bounded by the steps that judges and sinks have on their way
 }
 
 /// What a transactor is made of.
@@ -126,7 +124,7 @@ enum Tried {
 impl Transactor {
     /// Starts the thread.
     pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
-        let (sender, jobs) = mpsc::sync_channel(WAITING_MAX);
+        let (sender, jobs) = mpsc::channel();
         let name = parts.group.map_or("steps", Group::name);
         std::thread::Builder::new()
             .name(format!("commit-{name}"))
@@ -140,9 +138,9 @@ impl Transactor {
         let sent = {
             let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
             let jobs = jobs.as_ref().ok_or(CommitError::Closed)?;
-            jobs.try_send(Job { records, consumed, answer })
+            jobs.send(Job { records, consumed, answer })
         };
-        sent.map_err(|_| CommitError::Lost("too many steps wait for the brokers".to_owned()))?;
+        sent.map_err(|_| CommitError::Closed)?; // the thread has ended
         Ok(answered)
     }
 
