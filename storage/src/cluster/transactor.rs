@@ -40,6 +40,9 @@ use crate::{
 const CALL: Duration = Duration::from_secs(5);
 /// How often deliveries are looked for: a transaction's take some milliseconds.
 const LOOK: Duration = Duration::from_micros(250);
+/// How long to rest after a transaction: the brokers still mark its end in every partition, and refuse the next one meanwhile, for 20 ms at
+/// a time. Nobody waits for a transaction; steps gather.
+const REST: Duration = Duration::from_millis(20);
 /// How long to wait before a transaction is tried again, at first and at most.
 const AGAIN_MIN: Duration = Duration::from_millis(20);
 const AGAIN_MAX: Duration = Duration::from_secs(1);
@@ -126,9 +129,9 @@ impl Transactor {
     pub(super) fn start(parts: Parts) -> std::io::Result<Self> {
         let (sender, jobs) = mpsc::channel();
         let name = parts.group.map_or("steps", Group::name);
-        std::thread::Builder::new()
-            .name(format!("commit-{name}"))
-            .spawn(move || Worker { metrics: parts.observer.metrics.clone(), parts, producer: None }.run(&jobs))?;
+        std::thread::Builder::new().name(format!("commit-{name}")).spawn(move || {
+            Worker { metrics: parts.observer.metrics.clone(), parts, producer: None, rested_at: Instant::now() }.run(&jobs)
+        })?;
         Ok(Self { jobs: Mutex::new(Some(sender)) })
     }
 
@@ -154,13 +157,19 @@ struct Worker {
     parts: Parts,
     metrics: Metrics,
     producer: Option<Arc<BaseProducer<Context>>>,
+    /// When the brokers are ready for the next transaction.
+    rested_at: Instant,
 }
 
 impl Worker {
     fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         loop {
             match jobs.recv_timeout(CALL) {
-                Ok(first) => self.transact(gather(first, jobs, self.parts.bytes_max)),
+                Ok(first) => {
+                    std::thread::sleep(self.rested_at.saturating_duration_since(Instant::now()));
+                    self.transact(gather(first, jobs, self.parts.bytes_max));
+                    self.rested_at = Instant::now() + REST;
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     if let Some(producer) = &self.producer {
                         producer.poll(Duration::ZERO); // logs, errors, statistics
@@ -466,7 +475,9 @@ pub(super) fn settings(mut settings: ClientConfig, id: &str, transaction_timeout
         // "Still busy with your last transaction" is an ordinary answer here: ask again soon, not after the default of 100 ms.
         .set("retry.backoff.ms", "5")
         .set("retry.backoff.max.ms", "500")
-        .set("linger.ms", "0") // the records of a transaction are all handed over at once
+        // The records of a transaction are all handed over at once; but until its partitions are registered they wait, and with less than
+        // this the library looks for them without a pause.
+        .set("linger.ms", "5")
         .set("compression.type", "lz4");
     settings
 }
