@@ -13,7 +13,7 @@ use schemas::{
     time::{SECOND_US, Time},
     topic::Topic,
 };
-use storage::{CommitError, Deliveries, Lease, Step, Stored};
+use storage::{Begun, CommitError, Deliveries, Lease, Step, Stored};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,9 @@ const READ_RECORDS: usize = 1_000;
 const READ_BYTES: usize = 1_024 * 1_024;
 /// Rows in the open step at which reading waits for the ledger.
 const OPEN_ROWS_MAX: usize = 8_000;
+/// How long a step may be on its way before the next is begun behind it, and how many may be.
+const NOTE_AFTER: Duration = Duration::from_millis(500);
+const WRITING_MAX: usize = 64;
 /// How often the directory is asked about pixels at fault.
 const ASK_DIRECTORY_US: i64 = SECOND_US;
 /// How often pixels that only `waiting` knows are looked for.
@@ -94,8 +97,8 @@ struct Partition {
     books: Books,
     /// Every step up to this one is true.
     durable: u64,
-    /// The step on its way.
-    writing: Option<Writing>,
+    /// Steps on their way, in order: mostly one.
+    writing: VecDeque<Writing>,
     next_attempt: u64,
     /// Attempts whose intents are still to be written.
     intents: Vec<Launch>,
@@ -118,8 +121,14 @@ struct Partition {
     census_at: Time,
 }
 
+/// A step on its way.
 struct Writing {
     seq: u64,
+    since: Instant,
+    /// Whether its rows are durable.
+    is_noted: bool,
+    /// The rest of it, until somebody waits for it: one step after another.
+    rest: Option<Begun>,
     released: Vec<(PixelId, String)>,
     attend: Vec<PixelId>,
     dues: Vec<(PixelId, Time)>,
@@ -137,6 +146,7 @@ struct Launch {
 enum Event {
     IntentsWritten(Vec<Launch>, Result<(), CommitError>),
     Answered(Launch, Box<Answer>, Duration),
+    StepNoted(Result<Begun, CommitError>),
     StepWritten(Result<(), CommitError>),
 }
 
@@ -160,7 +170,7 @@ impl Partition {
             agenda: Agenda::default(),
             durable: books.seq() - 1,
             books,
-            writing: None,
+            writing: VecDeque::new(),
             next_attempt,
             intents: Vec::new(),
             intent_rows: Vec::new(),
@@ -238,11 +248,27 @@ impl Partition {
             let storage = self.room.storage.clone();
             self.jobs.spawn(async move { Event::IntentsWritten(launches, storage.commit(step).await.map(drop)) });
         }
-        if self.writing.is_none() && !self.books.is_clean() {
+        if self.may_begin_step() && !self.books.is_clean() {
             let Closed { seq, step, released, attend, dues } = self.books.close("outcome");
-            self.writing = Some(Writing { seq, released, attend, dues });
+            self.writing.push_back(Writing { seq, since: Instant::now(), is_noted: false, rest: None, released, attend, dues });
             let storage = self.room.storage.clone();
-            self.jobs.spawn(async move { Event::StepWritten(storage.commit(step).await.map(drop)) });
+            self.jobs.spawn(async move { Event::StepNoted(storage.begin(step).await) });
+        }
+    }
+
+    /// One step after another, so that everything that waits goes together. But while the log is away a step stays on its way: then what
+    /// came of requests is noted in the ledger meanwhile, so that whoever takes the partition over need not send it again.
+    fn may_begin_step(&self) -> bool {
+        match self.writing.back() {
+            None => true,
+            Some(last) => last.is_noted && last.since.elapsed() >= NOTE_AFTER && self.writing.len() < WRITING_MAX,
+        }
+    }
+
+    /// Waits for the first step on its way, unless somebody does.
+    fn await_first(&mut self) {
+        if let Some(rest) = self.writing.front_mut().and_then(|first| first.rest.take()) {
+            self.jobs.spawn(async move { Event::StepWritten(rest.await.map(drop)) });
         }
     }
 
@@ -256,9 +282,17 @@ impl Partition {
                 }
             }
             Event::Answered(launch, answer, took) => self.settle(launch, *answer, took),
+            Event::StepNoted(begun) => {
+                let rest = begun?;
+                if let Some(last) = self.writing.back_mut() {
+                    (last.is_noted, last.rest) = (true, Some(rest));
+                }
+                self.await_first();
+            }
             Event::StepWritten(written) => {
                 written?;
                 self.written();
+                self.await_first();
             }
         }
         Ok(())
@@ -266,7 +300,7 @@ impl Partition {
 
     /// A step is true: what waited for it goes on.
     fn written(&mut self) {
-        let Some(Writing { seq, released, attend, dues }) = self.writing.take() else { return };
+        let Some(Writing { seq, released, attend, dues, .. }) = self.writing.pop_front() else { return };
         self.durable = seq;
         let now = self.now();
         for (pixel, key) in &released {
@@ -299,7 +333,8 @@ impl Partition {
         let hold = self.hold_until.filter(|_| self.front.is_some() && self.books.rows() < OPEN_ROWS_MAX);
         let directory = (!self.refused.is_empty()).then_some(self.ask_directory_at);
         let at = [self.agenda.next(), hold, directory].into_iter().flatten().fold(self.census_at, Time::min);
-        Duration::from_micros(u64::try_from(at.since(self.now())).unwrap_or(0))
+        let wake = Duration::from_micros(u64::try_from(at.since(self.now())).unwrap_or(0));
+        if self.books.is_clean() { wake } else { wake.min(NOTE_AFTER) }
     }
 
     /// Waits for the requests in flight and writes what came of them; nothing new is begun.

@@ -130,7 +130,7 @@ impl Transactor {
         let (sender, jobs) = mpsc::channel();
         let name = parts.group.map_or("steps", Group::name);
         std::thread::Builder::new().name(format!("commit-{name}")).spawn(move || {
-            Worker { metrics: parts.observer.metrics.clone(), parts, producer: None, rested_at: Instant::now() }.run(&jobs)
+            Worker { metrics: parts.observer.metrics.clone(), parts, producer: None, rested_at: Instant::now() }.run(&jobs);
         })?;
         Ok(Self { jobs: Mutex::new(Some(sender)) })
     }

@@ -200,7 +200,7 @@ impl Partition {
                 item.also.push(offset);
             }
             // Its first revision may stand in a step that is not true yet: the ledger is asked when it is.
-            None if self.writing.is_some() || !self.books.is_clean() => {
+            None if !self.writing.is_empty() || !self.books.is_clean() => {
                 self.with_late.insert(dispatch.pixel_id.clone());
                 lane.late.push(Late { after: self.books.seq(), offset, dispatch });
             }
