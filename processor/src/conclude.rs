@@ -122,13 +122,15 @@ fn cell(reading: &Reading<'_>, context: LegContext) -> Leg {
 struct Sides<'a> {
     browser: Option<&'a Leg>,
     server: Option<&'a Leg>,
+    /// The one of them that came first, if there are two.
+    joined: Option<&'a Leg>,
 }
 
 impl<'a> Sides<'a> {
     fn of(leg: LegName, own: &'a Leg, joined: Option<&'a Leg>) -> Self {
         match leg {
-            LegName::Browser => Self { browser: Some(own), server: joined },
-            LegName::Server => Self { browser: joined, server: Some(own) },
+            LegName::Browser => Self { browser: Some(own), server: joined, joined },
+            LegName::Server => Self { browser: joined, server: Some(own), joined },
         }
     }
 
@@ -202,6 +204,7 @@ macro_rules! sale {
                 received_at: reading.raw.received_at,
                 position: reading.telling.position,
                 revision: legs.len() as u32,
+                first_received_at: sides.joined.map(|first| first.received_at),
                 order_id: order_id(&reading.telling.key),
                 event_id: reading.raw.event_id.to_string(),
                 amount: money.map(amount_json),

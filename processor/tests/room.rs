@@ -202,6 +202,9 @@ async fn both_orders_of_arrival_conclude_one_purchase_with_the_servers_amount() 
         let purchase = room.storage.readings().purchases(None, 10).await.unwrap().rows.remove(0);
         assert_eq!((purchase.amount_minor, purchase.legs.len(), purchase.revision), (Some(1_250), 2, 2));
         assert_eq!(purchase.product_name.as_deref(), Some("Tea"));
+        let told = room.topic(Topic::Purchases).await;
+        assert_eq!(told[0].get("first_received_at"), None, "the first revision is its own first leg");
+        assert_eq!(told[1]["first_received_at"], told[0]["received_at"], "the sale stays on the day of its first leg");
         assert!(purchase.person.first_name_sha256.is_some(), "what the backend knew");
         let dispatches = room.topic(Topic::Dispatch).await;
         assert_eq!(dispatches.len(), if browser_first { 4 } else { 2 }, "revision 2 only where the browser came first");

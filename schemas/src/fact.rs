@@ -83,6 +83,10 @@ macro_rules! sale {
             $name {
                 /// Rises with each leg that joins; the newest replaces.
                 pub revision: u32,
+                /// When its first leg was received, from revision 2 on (before, that is `received_at`): on its UTC day the sale counts,
+                /// whenever the other leg comes.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                pub first_received_at: Option<Time>,
                 /// The order; null for a webhook or page that named none.
                 pub order_id: Option<OrderId>,
                 /// The id that pixel and server share at Meta.

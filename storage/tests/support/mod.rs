@@ -176,6 +176,7 @@ pub fn purchase(order: Option<&str>, event_id: &str, revision: u32) -> Purchase 
         received_at: at(2),
         position: Position { generation: 0, partition: 0, offset: 0 },
         revision,
+        first_received_at: None,
         order_id: order.map(|order| OrderId::parse(order).expect("it fits").expect("it is not blank")),
         event_id: event_id.into(),
         amount: None,

@@ -56,11 +56,13 @@ impl Ledger {
                 self.put_seen(key, *leg, cell, cell.position.partition, ttl_s).await
             }
             Row::Purchase(purchase) => {
-                let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, purchase.received_at, purchase);
+                let counts_at = purchase.first_received_at.unwrap_or(purchase.received_at);
+                let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, counts_at, purchase);
                 Box::pin(self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision)).await
             }
             Row::Lead(lead) => {
-                let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, lead.received_at, lead);
+                let counts_at = lead.first_received_at.unwrap_or(lead.received_at);
+                let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, counts_at, lead);
                 Box::pin(self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision)).await
             }
             Row::Visitor(visitor) => self.put_visitor(visitor, |_| Some(seconds(PERSON_DAYS))).await,
@@ -159,9 +161,9 @@ struct Fact {
 }
 
 impl Fact {
-    fn new(funnel: &FunnelId, order: Option<&OrderId>, event_id: &str, received_at: Time, fact: &impl Serialize) -> Self {
+    fn new(funnel: &FunnelId, order: Option<&OrderId>, event_id: &str, counts_at: Time, fact: &impl Serialize) -> Self {
         let key = fact_key(order.map(OrderId::as_str), event_id);
-        let day = received_at.to_string().chars().take(10).collect(); // RFC 3339 begins with the UTC day
+        let day = counts_at.to_string().chars().take(10).collect(); // RFC 3339 begins with the UTC day
         Self { funnel: funnel.clone(), key, day, json: json(fact) }
     }
 }
