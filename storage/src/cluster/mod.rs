@@ -156,6 +156,7 @@ impl Cluster {
                 group,
                 membership: group.and_then(|group| memberships.get(&group)).cloned().unwrap_or_default(),
                 bytes_max: config.kafka.step_bytes_max,
+                transaction_timeout: Duration::from_millis(u64::from(config.kafka.transaction_timeout_ms)),
                 closed: is_closed.clone(),
             };
             let started = Transactor::start(parts).map_err(|error| OpenError::Cluster(format!("no thread can be started: {error}")))?;

@@ -1,8 +1,12 @@
 //! Questions to the brokers: where partitions begin and end, and what groups have committed. Each blocks its thread, so it has one of
 //! its own; each is asked again until it is answered or the store closes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use arc_swap::ArcSwap;
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata},
@@ -20,14 +24,38 @@ use crate::log::{Committed, ReadError};
 /// How long one question may take before it is asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// After so long without an answer another client asks. Longer than brokers take to be elected.
+const RENEW_AFTER: Duration = Duration::from_secs(20);
 
 /// Asks the brokers. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Asker {
     names: Arc<Names>,
-    processor: Arc<BaseConsumer<Consumer>>,
-    capi: Arc<BaseConsumer<Consumer>>,
+    clients: Arc<[Client; 2]>,
     closed: watch::Receiver<bool>,
+}
+
+/// The client of one group, made anew when it does not come right by itself: with a broker away it was seen to say for minutes that it
+/// knows no such partition, while others knew it.
+struct Client {
+    group: Group,
+    settings: ClientConfig,
+    inner: ArcSwap<BaseConsumer<Consumer>>,
+}
+
+impl Client {
+    fn open(group: Group, settings: ClientConfig) -> Result<Self, KafkaError> {
+        let inner = ArcSwap::from_pointee(settings.create()?);
+        Ok(Self { group, settings, inner })
+    }
+
+    /// Another one in the place of that, unless somebody was faster.
+    fn renew(&self, old: &Arc<BaseConsumer<Consumer>>) {
+        match self.settings.create() {
+            Ok(new) => drop(self.inner.compare_and_swap(old, Arc::new(new))),
+            Err(error) => tracing::warn!(group = self.group.name(), %error, "a client that asks the brokers cannot be made anew"),
+        }
+    }
 }
 
 type Consumer = rdkafka::consumer::DefaultConsumerContext;
@@ -39,15 +67,19 @@ impl Asker {
         settings: impl Fn(Group) -> ClientConfig,
         closed: watch::Receiver<bool>,
     ) -> Result<Self, KafkaError> {
-        let open = |group| Ok::<_, KafkaError>(Arc::new(settings(group).create()?));
-        Ok(Self { names, processor: open(Group::Processor)?, capi: open(Group::Capi)?, closed })
+        let open = |group| Client::open(group, settings(group));
+        Ok(Self { names, clients: Arc::new([open(Group::Processor)?, open(Group::Capi)?]), closed })
+    }
+
+    fn client(&self, group: Group) -> &Client {
+        match group {
+            Group::Processor => &self.clients[0],
+            Group::Capi => &self.clients[1],
+        }
     }
 
     fn of(&self, group: Group) -> Arc<BaseConsumer<Consumer>> {
-        match group {
-            Group::Processor => self.processor.clone(),
-            Group::Capi => self.capi.clone(),
-        }
+        self.client(group).inner.load_full()
     }
 
     /// The first record kept, and the offset after the last.
@@ -56,16 +88,15 @@ impl Asker {
         if partition >= partitions {
             return Err(ReadError::Failed(format!("{} has {partitions} partitions", topic.name())));
         }
-        let consumer = self.of(Group::Processor);
-        let (low, high) = self.until_answered(move || consumer.fetch_watermarks(&name, partition as i32, PATIENCE)).await?;
+        let asked = move |consumer: &BaseConsumer<Consumer>| consumer.fetch_watermarks(&name, partition as i32, PATIENCE);
+        let (low, high) = self.until_answered(Group::Processor, asked).await?;
         Ok((low.max(0) as u64, high.max(0) as u64))
     }
 
     /// The first record that is not older than that; the end if all are.
     pub(super) async fn first_since(&self, topic: Topic, partition: u32, time: Time) -> Result<u64, ReadError> {
         let name = self.names.of(topic).0.to_owned();
-        let consumer = self.of(Group::Processor);
-        let asked = move || {
+        let asked = move |consumer: &BaseConsumer<Consumer>| {
             let mut list = TopicPartitionList::with_capacity(1);
             list.add_partition_offset(&name, partition as i32, Offset::Offset(time.millis()))?;
             let answered = consumer.offsets_for_times(list, PATIENCE)?;
@@ -73,7 +104,7 @@ impl Asker {
             element.error()?;
             Ok(element.offset())
         };
-        match self.until_answered(asked).await? {
+        match self.until_answered(Group::Processor, asked).await? {
             Offset::Offset(first) => Ok(first.max(0) as u64),
             _ => Ok(self.bounds(topic, partition).await?.1),
         }
@@ -82,8 +113,7 @@ impl Asker {
     /// What a group has committed.
     pub(super) async fn committed(&self, group: Group, partition: u32) -> Result<Committed, ReadError> {
         let name = self.names.of(group.topic()).0.to_owned();
-        let consumer = self.of(group);
-        self.until_answered(move || committed(&consumer, &name, partition)).await
+        self.until_answered(group, move |consumer| committed(consumer, &name, partition)).await
     }
 
     /// How a group's offsets are committed by whoever is no member: for tests, and for tools while the group is empty.
@@ -98,15 +128,25 @@ impl Asker {
 
     async fn until_answered<T: Send + 'static>(
         &self,
-        question: impl Fn() -> Result<T, KafkaError> + Clone + Send + 'static,
+        group: Group,
+        question: impl Fn(&BaseConsumer<Consumer>) -> Result<T, KafkaError> + Clone + Send + 'static,
     ) -> Result<T, ReadError> {
         let mut closed = self.closed.clone();
+        let mut renew_at = Instant::now() + RENEW_AFTER;
         loop {
-            let asked = question.clone();
+            let (asked, consumer) = (question.clone(), self.of(group));
+            if Instant::now() > renew_at {
+                tracing::warn!(group = group.name(), "the brokers have not answered for long; asking with another client");
+                let asker = self.clone();
+                let renewed = tokio::task::spawn_blocking(move || asker.client(group).renew(&consumer)); // dropping the old one blocks
+                renewed.await.map_err(|_| ReadError::Closed)?;
+                renew_at = Instant::now() + RENEW_AFTER;
+                continue;
+            }
             let answer = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return Err(ReadError::Closed),
-                answer = tokio::task::spawn_blocking(asked) => answer.map_err(|_| ReadError::Closed)?,
+                answer = tokio::task::spawn_blocking(move || asked(&consumer)) => answer.map_err(|_| ReadError::Closed)?,
             };
             match answer {
                 Ok(answer) => return Ok(answer),

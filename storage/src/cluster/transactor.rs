@@ -17,9 +17,8 @@ use std::{
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
-    util::Timeout,
 };
 use schemas::{envelope::Position, topic::Group};
 use tokio::sync::oneshot;
@@ -38,6 +37,9 @@ use crate::{
 
 /// How long one call to the brokers may take before it is looked at again.
 const CALL: Duration = Duration::from_secs(5);
+/// How many of its own times a transaction may take. The brokers abort it after one; a library that waits for longer waits for ever (seen
+/// with one of three brokers away), and another producer settles it.
+const TIMES_MAX: u32 = 2;
 /// How often deliveries are looked for: a transaction's take some milliseconds.
 const LOOK: Duration = Duration::from_micros(250);
 /// How long to rest after a transaction: the brokers still mark its end in every partition, and refuse the next one meanwhile, for 20 ms at
@@ -79,6 +81,8 @@ pub(super) struct Parts {
     /// The membership of that group, once this process has joined.
     pub(super) membership: Arc<Mutex<Option<Arc<Membership>>>>,
     pub(super) bytes_max: usize,
+    /// The brokers abort a transaction after that.
+    pub(super) transaction_timeout: Duration,
     /// Whether the store closes: whatever is not true by then is given up.
     pub(super) closed: tokio::sync::watch::Receiver<bool>,
 }
@@ -236,6 +240,7 @@ impl Worker {
     }
 
     fn attempt(&mut self, jobs: &[Job]) -> Tried {
+        let until = Instant::now() + self.parts.transaction_timeout * TIMES_MAX;
         let producer = match self.producer() {
             Ok(producer) => producer,
             Err(error) => return Tried::Aborted(error), // nothing was begun
@@ -243,21 +248,25 @@ impl Worker {
         if let Err(error) = producer.begin_transaction() {
             return undo(&producer, error);
         }
-        match self.fill(&producer, jobs) {
+        match self.fill(&producer, jobs, until) {
             Ok(()) => {}
             Err(error) => return undo(&producer, error),
         }
         loop {
-            match producer.commit_transaction(Timeout::Never) {
+            match producer.commit_transaction(CALL) {
                 Ok(()) => return Tried::True(self.positions(&producer, jobs)),
-                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) => {}
+                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) => {
+                    if Instant::now() > until {
+                        return Tried::Unknown(error);
+                    }
+                }
                 Err(error) => return undo(&producer, error),
             }
         }
     }
 
     /// Everything of a transaction but its end.
-    fn fill(&self, producer: &BaseProducer<Context>, jobs: &[Job]) -> Result<(), KafkaError> {
+    fn fill(&self, producer: &BaseProducer<Context>, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
         let records = jobs.iter().flat_map(|job| &job.records);
         *lock(producer) = Landed { positions: vec![(0, 0); records.clone().count()], failed: None };
         for (at, record) in records.enumerate() {
@@ -271,7 +280,7 @@ impl Worker {
             loop {
                 match producer.send(told) {
                     Ok(()) => break,
-                    Err((error, back)) if error.rdkafka_error_code() == Some(rdkafka::error::RDKafkaErrorCode::QueueFull) => {
+                    Err((error, back)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
                         producer.poll(Duration::from_millis(10));
                         told = back;
                     }
@@ -280,14 +289,14 @@ impl Worker {
             }
         }
         // Until all are delivered, and their reports freed: the commit would otherwise wait in steps of 100 ms.
-        await_deliveries(producer);
+        await_deliveries(producer, until)?;
         if let Some(error) = lock(producer).failed.take() {
             return Err(error);
         }
-        self.send_offsets(producer, jobs)
+        self.send_offsets(producer, jobs, until)
     }
 
-    fn send_offsets(&self, producer: &BaseProducer<Context>, jobs: &[Job]) -> Result<(), KafkaError> {
+    fn send_offsets(&self, producer: &BaseProducer<Context>, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
         let Some(group) = self.parts.group else { return Ok(()) };
         let mut offsets: HashMap<u32, &Consumed> = HashMap::new();
         for consumed in jobs.iter().flat_map(|job| &job.consumed) {
@@ -319,7 +328,7 @@ impl Worker {
         }
         loop {
             match producer.send_offsets_to_transaction(&list, &fence, CALL) {
-                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) => {}
+                Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) && Instant::now() < until => {}
                 done => return done,
             }
         }
@@ -409,17 +418,22 @@ fn undo(producer: &BaseProducer<Context>, error: KafkaError) -> Tried {
             Err(cause) => return Tried::Unknown(cause),
         }
     }
-    await_deliveries(producer);
-    Tried::Aborted(error)
+    match await_deliveries(producer, Instant::now() + CALL) {
+        Ok(()) => Tried::Aborted(error),
+        Err(cause) => Tried::Unknown(cause),
+    }
 }
 
 /// Until every record is delivered or given up, and every report freed.
 ///
 /// The thread sleeps by itself: `poll` goes on until its time is over whatever comes, and asks the library to wait for whole milliseconds
 /// only, so that the last one of each call, which with a call of 1 ms is all of it, would be spent spinning.
-fn await_deliveries(producer: &BaseProducer<Context>) {
+fn await_deliveries(producer: &BaseProducer<Context>, until: Instant) -> Result<(), KafkaError> {
     let mut left = producer.in_flight_count();
     while left > 0 {
+        if Instant::now() > until {
+            return Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut));
+        }
         producer.poll(Duration::ZERO);
         let now = producer.in_flight_count();
         if now == left {
@@ -427,6 +441,7 @@ fn await_deliveries(producer: &BaseProducer<Context>) {
         }
         left = now;
     }
+    Ok(())
 }
 
 fn is(error: &KafkaError, what: impl Fn(&rdkafka::error::RDKafkaError) -> bool) -> bool {
