@@ -106,7 +106,7 @@ fn a_sink_that_lost_its_partition_before_the_intent_never_posts() {
     let mut first = cluster.member("deliver", "sink-1", &[]);
     cluster.open_account(&meta, &door, &["5004"]);
     let account = cluster.account.clone();
-    wait_for("the probe to be delivered", || cluster.export("deliveries").iter().all(|d| d["outcome"] == "delivered").then_some(()));
+    cluster.wait_probes_delivered();
     assert!(first.process.terminate().success());
     first.start_again(&[(PAUSE, "stop/intent.before")]);
     first.wait_ready();
@@ -136,7 +136,7 @@ fn a_sink_that_was_stopped_between_intent_and_request_doubles_only_what_is_recor
     let mut first = cluster.member("deliver", "sink-1", &[]);
     cluster.open_account(&meta, &door, &["5005"]);
     let account = cluster.account.clone();
-    wait_for("the probe to be delivered", || cluster.export("deliveries").iter().all(|d| d["outcome"] == "delivered").then_some(()));
+    cluster.wait_probes_delivered();
     assert!(first.process.terminate().success());
     first.start_again(&[(PAUSE, "stop/intent.after")]);
     first.wait_ready();

@@ -14,6 +14,8 @@ pub struct Cluster {
     folder: tempfile::TempDir,
     pub account: Account,
     desk: Option<Member>,
+    /// Deliveries that the probes of [`Cluster::open_account`] ask for.
+    probed: u64,
 }
 
 /// One process of a role.
@@ -101,7 +103,7 @@ impl Cluster {
         ];
         let env: HashMap<String, String> = env.into_iter().map(|(key, value)| (format!("RAPIDMETRICS_{key}"), value)).collect();
         let nobody = Account { workspace: String::new(), funnel: String::new(), api_key: String::new(), pixels: vec![] };
-        Self { prefix: format!("{unique}."), brokers: kafka.to_owned(), env, folder, account: nobody, desk: None }
+        Self { prefix: format!("{unique}."), brokers: kafka.to_owned(), env, folder, account: nobody, desk: None, probed: 0 }
     }
 
     /// Starts a process of a role and waits until it is ready.
@@ -134,9 +136,21 @@ impl Cluster {
         };
         // Every role folds the directory at its own pace: the last pixel is known when a webhook is dispatched to all of them.
         let probe = json!({"event":"lead","email":"probe@example.com"});
+        let mut probed = 0;
         wait_for("the door to know the pixels", || {
             let answer = door.door.webhook(&self.account, &probe)?;
+            probed += answer.1["pixel_events_queued"].as_u64().unwrap_or(0);
             (answer.0 == 200 && answer.1["pixel_events_queued"] == pixels.len()).then_some(())
+        });
+        self.probed += probed;
+    }
+
+    /// Waits until all that the probes asked for is delivered: the answer to a probe is faster than its dispatch.
+    pub fn wait_probes_delivered(&self) {
+        wait_for("the probes to be delivered", || {
+            let deliveries = self.export("deliveries");
+            let all = deliveries.len() as u64 >= self.probed && deliveries.iter().all(|delivery| delivery["outcome"] == "delivered");
+            all.then_some(())
         });
     }
 
