@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
+    error::KafkaError,
 };
 use schemas::{
     time::{DAY_US, Time},
@@ -19,7 +20,7 @@ use crate::log::ReadError;
 
 /// The age counts in days.
 const LOOK_EVERY: Duration = Duration::from_secs(3_600);
-/// So soon after something failed, and after the membership began, when no partition may be ours yet.
+/// So soon while no partition is ours yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,25 +48,29 @@ impl Keeper {
         let mut closed = self.closed.clone();
         while !self.member.is_leaving() {
             let held = self.member.partitions();
-            let is_done = match self.delete_from(&admin, &held).await {
-                Ok(is_done) => is_done && !held.is_empty(),
+            match self.delete_from(&admin, &held).await {
+                Ok(()) => {}
                 Err(ReadError::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(group = self.group.name(), %error, "how old the records of a topic are cannot be asked");
-                    false
+                    self.metrics.retention_failures.with_label_values(&[self.group.topic().name()]).inc();
+                    tracing::warn!(
+                        topic = self.group.topic().name(),
+                        %error,
+                        "old records cannot be deleted, so the topic grows: this client needs DESCRIBE and DELETE on it; it tries again in an hour"
+                    );
                 }
-            };
+            }
             tokio::select! {
                 _ = closed.wait_for(|closed| *closed) => return,
-                () = tokio::time::sleep(if is_done { LOOK_EVERY } else { LOOK_AGAIN }) => {}
+                () = tokio::time::sleep(if held.is_empty() { LOOK_AGAIN } else { LOOK_EVERY }) => {}
             }
         }
     }
 
-    /// Deletes what may go from these partitions. Whether all of it went.
-    async fn delete_from(&self, admin: &AdminClient<Plain>, partitions: &[u32]) -> Result<bool, ReadError> {
+    /// Deletes what may go from these partitions.
+    async fn delete_from(&self, admin: &AdminClient<Plain>, partitions: &[u32]) -> Result<(), ReadError> {
         let topic = self.group.topic();
-        let Some(days) = topic.keep_days() else { return Ok(true) };
+        let Some(days) = topic.keep_days() else { return Ok(()) };
         let cutoff = Time::from_micros(now().micros() - i64::from(days) * DAY_US);
         let mut below = TopicPartitionList::new();
         for partition in partitions.iter().copied() {
@@ -74,26 +79,22 @@ impl Keeper {
             let keep_from = young.min(self.asker.committed(self.group, partition).await?.next_offset);
             if keep_from > begin {
                 let offset = Offset::Offset(keep_from as i64);
-                below
-                    .add_partition_offset(self.names.of(topic).0, partition as i32, offset)
-                    .map_err(|error| ReadError::Failed(error.to_string()))?;
+                below.add_partition_offset(self.names.of(topic).0, partition as i32, offset).map_err(failed)?;
             }
         }
         if below.count() == 0 {
-            return Ok(true);
+            return Ok(());
         }
-        let deleted = admin.delete_records(&below, &AdminOptions::new().operation_timeout(Some(PATIENCE))).await;
-        let why = match &deleted {
-            Ok(deleted) => deleted.elements().iter().find_map(|element| element.error().err()),
-            Err(error) => Some(error.clone()),
-        };
-        match why {
-            None => tracing::info!(topic = topic.name(), partitions = below.count(), days, "old records that were read are deleted"),
-            Some(ref error) => {
-                self.metrics.retention_failures.with_label_values(&[topic.name()]).inc();
-                tracing::warn!(topic = topic.name(), %error, "old records cannot be deleted: the topic grows");
-            }
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        for partition in admin.delete_records(&below, &options).await.map_err(failed)?.elements() {
+            partition.error().map_err(failed)?;
         }
-        Ok(why.is_none())
+        tracing::info!(topic = topic.name(), partitions = below.count(), days, "old records that were read are deleted");
+        Ok(())
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn failed(error: KafkaError) -> ReadError {
+    ReadError::Failed(error.to_string())
 }

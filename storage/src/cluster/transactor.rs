@@ -37,8 +37,8 @@ use crate::{
 
 /// How long one call to the brokers may take before it is looked at again.
 const CALL: Duration = Duration::from_secs(5);
-/// How many of its own times a transaction may take. The brokers abort it after one; a library that waits for longer waits for ever (seen
-/// with one of three brokers away), and another producer settles it.
+/// How many of its own times a transaction may take. The brokers abort it after one, so whoever still waits after this waits for nothing:
+/// another producer settles it.
 const TIMES_MAX: u32 = 2;
 /// How often deliveries are looked for: a transaction's take some milliseconds.
 const LOOK: Duration = Duration::from_micros(250);
