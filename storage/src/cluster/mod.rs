@@ -35,7 +35,10 @@ mod verdicts;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -104,7 +107,7 @@ pub(crate) struct Cluster {
     pause: Option<Mutex<Pause>>,
     closed: watch::Sender<bool>,
     /// Whether the servers were reached since the boot.
-    is_reached: watch::Sender<bool>,
+    is_reached: AtomicBool,
     /// Why this process cannot go on.
     failed: watch::Sender<Option<String>>,
 }
@@ -166,7 +169,7 @@ impl Cluster {
         let engine = Arc::new(Self {
             names,
             ledger,
-            is_reached: watch::Sender::new(is_reached),
+            is_reached: AtomicBool::new(is_reached),
             failed: watch::Sender::new(None),
             producer,
             fetchers,
@@ -237,7 +240,7 @@ impl Cluster {
             match Self::ask(&self.config, &self.ledger, topics::PATIENCE, false).await {
                 Ok(names) if names == *self.names => {
                     tracing::info!("the servers are back, and are as they were");
-                    self.is_reached.send_replace(true);
+                    self.is_reached.store(true, Relaxed);
                     return;
                 }
                 Ok(_) => return self.fail("the topics are not as they were when this process last saw them; start it again".to_owned()),
@@ -257,7 +260,7 @@ impl Cluster {
 
     /// Whether the servers were reached since the boot.
     pub(crate) fn is_reached(&self) -> bool {
-        *self.is_reached.borrow()
+        self.is_reached.load(Relaxed)
     }
 
     /// Makes topics and tables that are not there. Answers their names.
