@@ -5,7 +5,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Reg
 /// Counters and gauges of statements. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// `rapidmetrics_cql_seconds{statement}`: one statement, from its turn to its answer.
+    /// `rapidmetrics_cql_seconds{statement}`: one statement, from its turn to its answer; `batch`: several that went together.
     pub(super) seconds: HistogramVec,
     /// `rapidmetrics_cql_errors_total{statement}`: statements without an answer, after the driver's own retries.
     pub(super) errors: IntCounterVec,

@@ -10,6 +10,7 @@ mod metrics;
 mod migrate;
 mod moving;
 mod owners;
+mod put;
 mod reads;
 mod snapshots;
 mod statements;
@@ -21,6 +22,7 @@ use std::{
     time::Instant,
 };
 
+use prometheus::Histogram;
 use scylla::{
     client::session::Session,
     response::{PagingState, PagingStateResponse, query_result::QueryResult},
@@ -54,7 +56,11 @@ struct Inner {
 struct Live {
     session: Session,
     statements: Statements,
+    batch_seconds: Histogram,
 }
+
+/// The name of statements in company, in metrics.
+const BATCH: &str = "batch";
 
 /// Why the ledger did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +94,8 @@ impl Ledger {
         let session = connect::connect(config).await?;
         migrate::check(&session, config).await?;
         let statements = Statements::prepare(&session, config, metrics).await?;
-        let _ = self.0.live.set(Live { session, statements }); // one that was there already serves as well
+        let batch_seconds = metrics.seconds.with_label_values(&[BATCH]);
+        let _ = self.0.live.set(Live { session, statements, batch_seconds }); // one that was there already serves as well
         Ok(())
     }
 
@@ -112,7 +119,7 @@ impl Ledger {
 
     /// One statement, in its turn.
     async fn run(&self, asked: &Asked, values: impl SerializeRow) -> Result<QueryResult, LedgerError> {
-        self.in_turn(asked, self.live()?.session.execute_unpaged(&asked.statement, values)).await
+        self.in_turn(asked.name, &asked.seconds, self.live()?.session.execute_unpaged(&asked.statement, values)).await
     }
 
     /// One page of a statement's answer, in its turn.
@@ -122,12 +129,13 @@ impl Ledger {
         values: impl SerializeRow,
         state: PagingState,
     ) -> Result<(QueryResult, PagingStateResponse), LedgerError> {
-        self.in_turn(asked, self.live()?.session.execute_single_page(&asked.statement, values, state)).await
+        self.in_turn(asked.name, &asked.seconds, self.live()?.session.execute_single_page(&asked.statement, values, state)).await
     }
 
     async fn in_turn<T, E: std::fmt::Display>(
         &self,
-        asked: &Asked,
+        name: &str,
+        seconds: &Histogram,
         statement: impl Future<Output = Result<T, E>>,
     ) -> Result<T, LedgerError> {
         let _turn = self.0.room.acquire().await.map_err(|_| LedgerError::Transient("the session is closing".to_owned()))?;
@@ -135,10 +143,10 @@ impl Ledger {
         self.0.metrics.in_flight.inc();
         let answer = statement.await;
         self.0.metrics.in_flight.dec();
-        asked.seconds.observe(began.elapsed().as_secs_f64());
+        seconds.observe(began.elapsed().as_secs_f64());
         answer.map_err(|error| {
-            self.0.metrics.errors.with_label_values(&[asked.name]).inc();
-            LedgerError::Transient(format!("{}: {error}", asked.name))
+            self.0.metrics.errors.with_label_values(&[name]).inc();
+            LedgerError::Transient(format!("{name}: {error}"))
         })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use schemas::{
     key,
     row::Row,
@@ -13,7 +12,9 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
-    write::{DELIVERY_DAYS, EVENT_ROW_DAYS, PERSON_DAYS},
+    put::Put,
+    statements::Statements,
+    write::{self, DELIVERY_DAYS, EVENT_ROW_DAYS, PERSON_DAYS},
 };
 
 /// The tables that a move fills, and those that work on what it filled fills after it.
@@ -106,45 +107,41 @@ impl Ledger {
         dispatch_partition: &(dyn Fn(&str) -> u32 + Sync),
         now: Time,
     ) -> Result<(), LedgerError> {
-        let write = |row| self.write_one_moved(row, raw_partition, dispatch_partition, now).boxed();
-        let writes: Vec<BoxFuture<'_, _>> = rows.iter().map(write).collect();
-        stream::iter(writes).buffer_unordered(self.0.in_flight_max).try_collect::<()>().await
+        let to = self.statements()?;
+        let puts = rows.iter().flat_map(|row| puts_of_moved(to, row, raw_partition, dispatch_partition, now)).collect();
+        self.put(puts).await
     }
+}
 
-    async fn write_one_moved(
-        &self,
-        row: &Row,
-        raw_partition: &(dyn Fn(&str) -> u32 + Sync),
-        dispatch_partition: &(dyn Fn(&str) -> u32 + Sync),
-        now: Time,
-    ) -> Result<(), LedgerError> {
-        match row {
-            Row::Seen { key: text, leg, cell } => {
-                let ttl_s = if key::is_order(text) { Some(0) } else { left_s(EVENT_ROW_DAYS, cell.received_at, now) };
-                match ttl_s {
-                    Some(ttl_s) => self.put_seen(text, *leg, cell, raw_partition(&key::partition_key_of(text)), ttl_s).await,
-                    None => Ok(()), // it has aged out
-                }
-            }
-            Row::Visitor(visitor) => self.put_visitor(visitor, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)).await,
-            Row::Person(person) => self.put_person(person, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)).await,
-            Row::Delivery(delivery) => {
-                let settled = delivery.settled_at.filter(|_| delivery.outcome.is_some());
-                match settled.map_or(Some(0), |settled| left_s(DELIVERY_DAYS, settled, now)) {
-                    Some(ttl_s) => self.put_delivery(delivery, STAMP, ttl_s).await,
-                    None => Ok(()),
-                }
-            }
-            Row::Waiting(waiting) => {
-                let mut waiting = waiting.clone();
-                waiting.partition = dispatch_partition(waiting.dispatch.pixel_id.as_str());
-                waiting.offset = 0; // it stands nowhere in the cluster's log: the row is all there is
-                Box::pin(self.put_waiting(&waiting, STAMP, now)).await
-            }
-            // Facts and keys say themselves how old they are, and never leave.
-            Row::Purchase(_) | Row::Lead(_) | Row::PersonKey(_) => self.write_one(row, STAMP, now).await,
-            Row::FilterSnapshot(_) | Row::Intent(_) | Row::WaitingDone { .. } => Ok(()), // they belong to the folder's own partitions
+fn puts_of_moved<'a>(
+    to: &'a Statements,
+    row: &'a Row,
+    raw_partition: &(dyn Fn(&str) -> u32 + Sync),
+    dispatch_partition: &(dyn Fn(&str) -> u32 + Sync),
+    now: Time,
+) -> Vec<Put<'a>> {
+    match row {
+        Row::Seen { key: text, leg, cell } => {
+            let ttl_s = if key::is_order(text) { Some(0) } else { left_s(EVENT_ROW_DAYS, cell.received_at, now) };
+            let put = |ttl_s| write::put_seen(to, text, *leg, cell, raw_partition(&key::partition_key_of(text)), ttl_s);
+            ttl_s.map(put).into_iter().collect() // nothing if it has aged out
         }
+        Row::Visitor(visitor) => write::put_visitor(to, visitor, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)),
+        Row::Person(person) => write::put_person(to, person, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)),
+        Row::Delivery(delivery) => {
+            let settled = delivery.settled_at.filter(|_| delivery.outcome.is_some());
+            let ttl_s = settled.map_or(Some(0), |settled| left_s(DELIVERY_DAYS, settled, now));
+            ttl_s.map(|ttl_s| write::put_delivery(to, delivery, STAMP, ttl_s)).into_iter().collect()
+        }
+        Row::Waiting(waiting) => {
+            let mut waiting = waiting.clone();
+            waiting.partition = dispatch_partition(waiting.dispatch.pixel_id.as_str());
+            waiting.offset = 0; // it stands nowhere in the cluster's log: the row is all there is
+            write::put_waiting(to, &waiting, STAMP, now)
+        }
+        // Facts and keys say themselves how old they are, and never leave.
+        Row::Purchase(_) | Row::Lead(_) | Row::PersonKey(_) => write::puts_of(to, row, STAMP, now),
+        Row::FilterSnapshot(_) | Row::Intent(_) | Row::WaitingDone { .. } => Vec::new(), // they belong to the folder's own partitions
     }
 }
 

@@ -3,12 +3,11 @@
 //! A condition's answer may be lost. Then the row is read as all conditional writes before it left it: if it says what we wanted to
 //! write, under our own name, we wrote it.
 
-use futures_util::{FutureExt as _, future::BoxFuture};
 use schemas::row::Intent;
 use scylla::{response::query_result::QueryResult, value::Row as AnyRow};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, from_json, shape, statements::Asked};
+use super::{Ledger, LedgerError, from_json, shape, statements::Asked, write};
 
 const TABLE: &str = "owners";
 /// Bits of a stamp below the epoch.
@@ -67,8 +66,8 @@ impl Ledger {
     pub(crate) async fn intend(&self, partition: u32, epoch: i64, intents: &[&Intent]) -> Result<bool, LedgerError> {
         let Some(highest) = intents.iter().map(|intent| intent.attempt).max() else { return Ok(true) };
         // The rows first: whoever takes over reads the highest number, and must find the row of every attempt below it.
-        let rows: Vec<BoxFuture<'_, _>> = intents.iter().map(|intent| self.put_intent(intent, epoch).boxed()).collect();
-        futures_util::future::try_join_all(rows).await?;
+        let to = self.statements()?;
+        self.put(intents.iter().map(|intent| write::put_intent(to, intent, epoch)).collect()).await?;
         self.own_attempt(partition, epoch, highest).await
     }
 

@@ -3,7 +3,6 @@
 
 use std::hash::Hasher as _;
 
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use schemas::{
     delivery::Delivery,
     envelope::Position,
@@ -19,7 +18,11 @@ use scylla::value::MaybeUnset;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, json, owners, statements::Asked};
+use super::{
+    Ledger, LedgerError, json, owners,
+    put::Put,
+    statements::{Asked, Statements},
+};
 
 /// Days a row of an event key is kept: two more than the thirty within which it is a repeat, so that the row outlives the question.
 pub(super) const EVENT_ROW_DAYS: i64 = 32;
@@ -43,109 +46,114 @@ pub(crate) struct Stamped {
 impl Ledger {
     /// Writes all rows; on `Ok` all of them are durable.
     pub(crate) async fn write(&self, rows: &[Stamped], now: Time) -> Result<(), LedgerError> {
-        // In boxes: the futures of rows are large, and many of them wait at once.
-        let writes: Vec<BoxFuture<'_, _>> = rows.iter().map(|row| self.write_one(&row.row, row.stamp, now).boxed()).collect();
-        stream::iter(writes).buffer_unordered(self.0.in_flight_max).try_collect::<()>().await
-    }
-
-    pub(super) async fn write_one(&self, row: &Row, stamp: i64, now: Time) -> Result<(), LedgerError> {
         let to = self.statements()?;
-        match row {
-            Row::Seen { key, leg, cell } => {
-                let ttl_s = if key::is_order(key) { 0 } else { seconds(EVENT_ROW_DAYS) };
-                self.put_seen(key, *leg, cell, cell.position.partition, ttl_s).await
-            }
-            Row::Purchase(purchase) => {
-                let counts_at = purchase.first_received_at.unwrap_or(purchase.received_at);
-                let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, counts_at, purchase);
-                Box::pin(self.put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision)).await
-            }
-            Row::Lead(lead) => {
-                let counts_at = lead.first_received_at.unwrap_or(lead.received_at);
-                let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, counts_at, lead);
-                Box::pin(self.put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision)).await
-            }
-            Row::Visitor(visitor) => self.put_visitor(visitor, |_| Some(seconds(PERSON_DAYS))).await,
-            Row::Person(person) => self.put_person(person, |_| Some(seconds(PERSON_DAYS))).await,
-            Row::PersonKey(key) => self.put_person_key(key).await,
-            Row::FilterSnapshot(snapshot) => self.put_snapshot(snapshot).await,
-            Row::Intent(intent) => self.put_intent(intent, owners::epoch(stamp)).await,
-            Row::Delivery(delivery) => {
-                self.put_delivery(delivery, stamp, if delivery.outcome.is_some() { seconds(DELIVERY_DAYS) } else { 0 }).await
-            }
-            Row::Waiting(waiting) => Box::pin(self.put_waiting(waiting, stamp, now)).await,
-            Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
-                self.run(&to.drop_waiting, (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str())).await.map(drop)
+        let mut puts = Vec::with_capacity(rows.len());
+        for Stamped { row, stamp } in rows {
+            match row {
+                Row::FilterSnapshot(snapshot) => self.put_snapshot(snapshot).await?,
+                row => puts.extend(puts_of(to, row, *stamp, now)),
             }
         }
+        self.put(puts).await
     }
+}
 
-    pub(super) async fn put_seen(&self, key: &str, leg: LegName, cell: &Leg, raw_partition: u32, ttl_s: i32) -> Result<(), LedgerError> {
-        let to = match leg {
-            LegName::Browser => &self.statements()?.put_seen_browser,
-            LegName::Server => &self.statements()?.put_seen_server,
-        };
-        self.run(to, (funnel_of(key), key, raw_partition as i32, json(cell), cell.position.stamp(), ttl_s)).await.map(drop)
-    }
-
-    async fn put_fact(&self, to: [&Asked; 2], fact: Fact, position: Position, revision: u32) -> Result<(), LedgerError> {
-        let stamp = position.stamp() * 8 + i64::from(revision.min(7));
-        let Fact { funnel, key, day, json } = fact;
-        let bucket = bucket(&key);
-        let row = self.run(to[0], (funnel.as_str(), key.as_str(), json.as_str(), stamp));
-        let by_day = self.run(to[1], (funnel.as_str(), day, bucket, key.as_str(), json.as_str(), stamp));
-        tokio::try_join!(row, by_day).map(drop)
-    }
-
-    /// Cells by the moment they were told at; `ttl_s` says how long each is kept, `None` that its days are over.
-    pub(super) async fn put_visitor(&self, visitor: &Visitor, ttl_s: impl Fn(i64) -> Option<i32> + Send) -> Result<(), LedgerError> {
-        let cells = [cell(visitor.person.as_ref()), cell(visitor.context.as_ref()), cell(visitor.consent.as_ref())];
-        for at in moments(&cells) {
-            let Some(ttl_s) = ttl_s(at) else { continue };
-            let [person, context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
-            let key = (visitor.funnel_id.as_str(), visitor.visitor_id.as_str());
-            self.run(&self.statements()?.put_visitor, (at, ttl_s, person, context, consent, key.0, key.1)).await?;
+/// The statements that write a row. A filter's snapshot has none here: it goes piece by piece.
+pub(super) fn puts_of<'a>(to: &'a Statements, row: &'a Row, stamp: i64, now: Time) -> Vec<Put<'a>> {
+    match row {
+        Row::Seen { key, leg, cell } => {
+            let ttl_s = if key::is_order(key) { 0 } else { seconds(EVENT_ROW_DAYS) };
+            vec![put_seen(to, key, *leg, cell, cell.position.partition, ttl_s)]
         }
-        Ok(())
-    }
-
-    /// Cells by the moment they were told at, as in [`Ledger::put_visitor`].
-    pub(super) async fn put_person(&self, person: &PersonRow, ttl_s: impl Fn(i64) -> Option<i32> + Send) -> Result<(), LedgerError> {
-        let cells = [cell(person.context.as_ref()), cell(person.consent.as_ref())];
-        for at in moments(&cells) {
-            let Some(ttl_s) = ttl_s(at) else { continue };
-            let [context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
-            let email = person.email.to_string();
-            self.run(&self.statements()?.put_person, (at, ttl_s, context, consent, person.funnel_id.as_str(), email)).await?;
+        Row::Purchase(purchase) => {
+            let counts_at = purchase.first_received_at.unwrap_or(purchase.received_at);
+            let fact = Fact::new(&purchase.funnel_id, purchase.order_id.as_ref(), &purchase.event_id, counts_at, purchase);
+            put_fact([&to.put_purchase, &to.put_purchase_by_day], fact, purchase.position, purchase.revision)
         }
-        Ok(())
+        Row::Lead(lead) => {
+            let counts_at = lead.first_received_at.unwrap_or(lead.received_at);
+            let fact = Fact::new(&lead.funnel_id, lead.order_id.as_ref(), &lead.event_id, counts_at, lead);
+            put_fact([&to.put_lead, &to.put_lead_by_day], fact, lead.position, lead.revision)
+        }
+        Row::Visitor(visitor) => put_visitor(to, visitor, |_| Some(seconds(PERSON_DAYS))),
+        Row::Person(person) => put_person(to, person, |_| Some(seconds(PERSON_DAYS))),
+        Row::PersonKey(key) => vec![put_person_key(to, key)],
+        Row::FilterSnapshot(_) => Vec::new(),
+        Row::Intent(intent) => vec![put_intent(to, intent, owners::epoch(stamp))],
+        Row::Delivery(delivery) => {
+            vec![put_delivery(to, delivery, stamp, if delivery.outcome.is_some() { seconds(DELIVERY_DAYS) } else { 0 })]
+        }
+        Row::Waiting(waiting) => put_waiting(to, waiting, stamp, now),
+        Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
+            vec![Put::new(&to.drop_waiting, dedup_key.len(), (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str()))]
+        }
     }
+}
 
-    async fn put_person_key(&self, key: &PersonKey) -> Result<(), LedgerError> {
-        let values = (key.funnel_id.as_str(), key.email.to_string(), key.key_id, json(&key.key), made_at_us(key.key_id));
-        self.run(&self.statements()?.put_person_key, values).await.map(drop)
-    }
+pub(super) fn put_seen<'a>(to: &'a Statements, key: &'a str, leg: LegName, cell: &Leg, raw_partition: u32, ttl_s: i32) -> Put<'a> {
+    let to = match leg {
+        LegName::Browser => &to.put_seen_browser,
+        LegName::Server => &to.put_seen_server,
+    };
+    let json = json(cell);
+    Put::new(to, key.len() + json.len(), (funnel_of(key), key, raw_partition as i32, json, cell.position.stamp(), ttl_s))
+}
 
-    pub(super) async fn put_intent(&self, intent: &Intent, epoch: i64) -> Result<(), LedgerError> {
-        let stamp = owners::intent_stamp(epoch, intent.attempt, intent.settled);
-        let (partition, attempt) = (intent.partition as i32, intent.attempt as i64);
-        let values = (partition, owners::bucket(intent.attempt), attempt, intent.settled, json(intent), stamp);
-        self.run(&self.statements()?.put_intent, values).await.map(drop)
-    }
+fn put_fact<'a>(to: [&'a Asked; 2], fact: Fact, position: Position, revision: u32) -> Vec<Put<'a>> {
+    let stamp = position.stamp() * 8 + i64::from(revision.min(7));
+    let Fact { funnel, key, day, json } = fact;
+    let (bucket, bytes) = (bucket(&key), key.len() + json.len());
+    let row = Put::new(to[0], bytes, (funnel.as_str().to_owned(), key.clone(), json.clone(), stamp));
+    let by_day = Put::new(to[1], bytes, (funnel.as_str().to_owned(), day, bucket, key, json, stamp));
+    vec![row, by_day]
+}
 
-    pub(super) async fn put_delivery(&self, delivery: &Delivery, stamp: i64, ttl_s: i32) -> Result<(), LedgerError> {
-        let values = (delivery.pixel_id.as_str(), delivery.dedup_key.as_str(), json(delivery), stamp, ttl_s);
-        self.run(&self.statements()?.put_delivery, values).await.map(drop)
-    }
+/// Cells by the moment they were told at; `ttl_s` says how long each is kept, `None` that its days are over.
+pub(super) fn put_visitor<'a>(to: &'a Statements, visitor: &'a Visitor, ttl_s: impl Fn(i64) -> Option<i32>) -> Vec<Put<'a>> {
+    let cells = [cell(visitor.person.as_ref()), cell(visitor.context.as_ref()), cell(visitor.consent.as_ref())];
+    let put = |at| {
+        let [person, context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
+        let key = (visitor.funnel_id.as_str(), visitor.visitor_id.as_str());
+        let bytes = key.1.len() + bytes_told_at(&cells, at);
+        Some(Put::new(&to.put_visitor, bytes, (at, ttl_s(at)?, person, context, consent, key.0, key.1)))
+    };
+    moments(&cells).into_iter().filter_map(put).collect()
+}
 
-    pub(super) async fn put_waiting(&self, waiting: &Waiting, stamp: i64, now: Time) -> Result<(), LedgerError> {
-        let (pixel, hour) = (waiting.dispatch.pixel_id.as_str(), waiting.deadline_hour);
-        let ttl_s = waiting_ttl_s(hour, now);
-        let values = (pixel, hour, waiting.dispatch.dedup_key.as_str(), waiting.due_at.micros(), json(waiting), stamp, ttl_s);
-        let row = self.run(&self.statements()?.put_waiting, values);
-        let mark = self.run(&self.statements()?.put_hour, (waiting.partition as i32, pixel, hour, stamp, ttl_s));
-        tokio::try_join!(row, mark).map(drop)
-    }
+/// Cells by the moment they were told at, as in [`put_visitor`].
+pub(super) fn put_person<'a>(to: &'a Statements, person: &'a PersonRow, ttl_s: impl Fn(i64) -> Option<i32>) -> Vec<Put<'a>> {
+    let cells = [cell(person.context.as_ref()), cell(person.consent.as_ref())];
+    let put = |at| {
+        let [context, consent] = cells.each_ref().map(|cell| told_at(cell.as_ref(), at));
+        let (email, bytes) = (person.email.to_string(), bytes_told_at(&cells, at));
+        Some(Put::new(&to.put_person, email.len() + bytes, (at, ttl_s(at)?, context, consent, person.funnel_id.as_str(), email)))
+    };
+    moments(&cells).into_iter().filter_map(put).collect()
+}
+
+fn put_person_key<'a>(to: &'a Statements, key: &'a PersonKey) -> Put<'a> {
+    let json = json(&key.key);
+    let values = (key.funnel_id.as_str(), key.email.to_string(), key.key_id, json, made_at_us(key.key_id));
+    Put::new(&to.put_person_key, values.1.len() + values.3.len(), values)
+}
+
+pub(super) fn put_intent<'a>(to: &'a Statements, intent: &Intent, epoch: i64) -> Put<'a> {
+    let stamp = owners::intent_stamp(epoch, intent.attempt, intent.settled);
+    let (partition, attempt, json) = (intent.partition as i32, intent.attempt as i64, json(intent));
+    Put::new(&to.put_intent, json.len(), (partition, owners::bucket(intent.attempt), attempt, intent.settled, json, stamp))
+}
+
+pub(super) fn put_delivery<'a>(to: &'a Statements, delivery: &'a Delivery, stamp: i64, ttl_s: i32) -> Put<'a> {
+    let (key, json) = (delivery.dedup_key.as_str(), json(delivery));
+    Put::new(&to.put_delivery, key.len() + json.len(), (delivery.pixel_id.as_str(), key, json, stamp, ttl_s))
+}
+
+pub(super) fn put_waiting<'a>(to: &'a Statements, waiting: &Waiting, stamp: i64, now: Time) -> Vec<Put<'a>> {
+    let (pixel, hour) = (waiting.dispatch.pixel_id.as_str().to_owned(), waiting.deadline_hour);
+    let (ttl_s, key, json) = (waiting_ttl_s(hour, now), waiting.dispatch.dedup_key.clone(), json(waiting));
+    let mark = Put::new(&to.put_hour, pixel.len(), (waiting.partition as i32, pixel.clone(), hour, stamp, ttl_s));
+    let bytes = key.len() + json.len();
+    vec![Put::new(&to.put_waiting, bytes, (pixel, hour, key, waiting.due_at.micros(), json, stamp, ttl_s)), mark]
 }
 
 fn seconds(days: i64) -> i32 {
@@ -221,9 +229,13 @@ fn moments(cells: &[Told]) -> Vec<i64> {
     moments
 }
 
-fn told_at(cell: Option<&(i64, String)>, at: i64) -> MaybeUnset<&str> {
+fn bytes_told_at(cells: &[Told], at: i64) -> usize {
+    cells.iter().flatten().filter(|(told, _)| *told == at).map(|(_, json)| json.len()).sum()
+}
+
+fn told_at(cell: Option<&(i64, String)>, at: i64) -> MaybeUnset<String> {
     match cell {
-        Some((told, json)) if *told == at => MaybeUnset::Set(json),
+        Some((told, json)) if *told == at => MaybeUnset::Set(json.clone()),
         _ => MaybeUnset::Unset, // not null: that would take an older cell away
     }
 }
