@@ -21,6 +21,8 @@ use support::{
 const ROUNDS: usize = 10;
 /// No answer of 5xx later than this after a kill.
 const REFUSED_AT_MOST: Duration = Duration::from_secs(15);
+/// Between two orders of a sender. Ten orders a second keep two cores busy: each makes some thirty writes on three servers.
+const PACE: Duration = Duration::from_millis(400);
 /// So long after it the rule is looked at.
 const WATCHED: Duration = Duration::from_secs(20);
 
@@ -36,7 +38,7 @@ fn one_broker_or_one_node_of_three_is_killed_and_the_doors_answer_again_within_f
     let _judges = ["judge-1", "judge-2"].map(|name| cluster.member("process", name, &[]));
     let _sinks = ["sink-1", "sink-2"].map(|name| cluster.member("deliver", name, &[]));
     cluster.open_account(&meta, &doors[0], &["5013"]);
-    let load = Load::start(&cluster.account, &doors.each_ref().map(|door| door.door.clone()));
+    let load = Load::paced(&cluster.account, &doors.each_ref().map(|door| door.door.clone()), PACE);
     for round in 0..ROUNDS {
         load.progress();
         let number = (round / 2 % 3 + 1).to_string();

@@ -39,14 +39,22 @@ pub struct Seen {
 }
 
 impl Load {
-    /// Four senders, in turn at the doors. The first one's orders have a browser leg too.
+    /// Four senders, in turn at the doors, as fast as they are answered. The first one's orders have a browser leg too.
     pub fn start(account: &Account, doors: &[Door]) -> Self {
+        Self::paced(account, doors, Duration::ZERO)
+    }
+
+    /// The same, with at least `pace` from one order of a sender to its next. While judges are silent a door answers at once, and what
+    /// comes faster than they can judge when they are back is a backlog of minutes, in which no answer has a verdict.
+    pub fn paced(account: &Account, doors: &[Door], pace: Duration) -> Self {
         let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Seen::default()));
         let sender = |number: usize| {
             let (stop, seen, account, door) = (stop.clone(), seen.clone(), account.clone(), doors[number % doors.len()].clone());
             std::thread::spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
+                    let next = Instant::now() + pace;
                     seen.order(&account, &door, number == 0);
+                    std::thread::sleep(next.saturating_duration_since(Instant::now()));
                 }
             })
         };
