@@ -99,7 +99,7 @@ pub(super) fn put_seen<'a>(to: &'a Statements, key: &'a str, leg: LegName, cell:
     Put::new(to, key.len() + json.len(), (funnel_of(key), key, raw_partition as i32, json, cell.position.stamp(), ttl_s))
 }
 
-fn put_fact<'a>(to: [&'a Asked; 2], fact: Fact, position: Position, revision: u32) -> Vec<Put<'a>> {
+fn put_fact(to: [&Asked; 2], fact: Fact, position: Position, revision: u32) -> Vec<Put<'_>> {
     let stamp = position.stamp() * 8 + i64::from(revision.min(7));
     let Fact { funnel, key, day, json } = fact;
     let (bucket, bytes) = (bucket(&key), key.len() + json.len());
