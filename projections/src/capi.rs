@@ -4,7 +4,7 @@
 //!
 //! 1. `partition` reads it in order and gives it to its pixel's `lane`. What must not be sent (`schedule::standing`) ends at once;
 //!    what cannot be sent in its turn goes to the table `waiting`, so that no pixel holds the offset.
-//! 2. A lane has one request in flight. Each is preceded by a durable step `intent` with an attempt number of its own.
+//! 2. A lane has one request in flight, and up to four while whole batches wait. Each is preceded by a durable step `intent` with an attempt number of its own.
 //! 3. `client` makes the POST and `classify` says what the answer means.
 //! 4. `books` gathers what came of it (outcomes, rows to try again, consumed offsets) into one step `outcome`.
 //!
@@ -25,9 +25,11 @@ mod item;
 mod lane;
 pub mod metrics;
 pub mod offsets;
+mod pace;
 mod partition;
 mod recover;
 pub mod schedule;
+mod usage;
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -50,6 +52,7 @@ pub use config::Config;
 pub use metrics::Metrics;
 
 use client::Client;
+use pace::Tokens;
 
 /// What the sink is handed.
 pub struct Parts {
@@ -92,6 +95,8 @@ struct Room {
     client: Client,
     config: Config,
     metrics: Metrics,
+    /// How quickly Meta lets each token send.
+    tokens: Tokens,
     /// Bytes of dispatches in memory, over all pixels.
     pending: Arc<AtomicUsize>,
 }
@@ -100,7 +105,7 @@ impl Room {
     fn of(parts: Parts) -> Self {
         let Parts { storage, directory, keys, world, http, config, metrics } = parts;
         let client = Client::new(http, &config);
-        Self { storage, directory, keys, world, client, config, metrics, pending: Arc::default() }
+        Self { storage, directory, keys, world, client, config, metrics, tokens: Tokens::default(), pending: Arc::default() }
     }
 }
 

@@ -41,6 +41,91 @@ async fn dispatches_are_delivered_once_in_one_request_as_the_bytes_they_were_fro
     let frozen: Vec<&str> = dispatches.iter().filter_map(|dispatch| dispatch.payload.as_ref()).map(|payload| payload.get()).collect();
     assert!(body.contains(&format!(r#"{{"data":[{}]"#, frozen.join(","))), "{body}");
     assert_eq!(stage.metrics.deliveries.with_label_values(&["delivered"]).get(), 50);
+    assert_eq!(stage.balance().await, (50, [("delivered", 50)].into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pixel_that_lags_has_four_requests_on_their_way_and_never_more() {
+    const HELD_MS: i64 = 250;
+    let mut stage = Stage::with_pixel("1").await;
+    stage.config.batch_events_max = 10;
+    stage.faults(json!([{"fault": "slow", "ms": HELD_MS}])).await;
+    let dispatches: Vec<Dispatch> = (0..200).map(|order| stage.purchase("1", &order.to_string())).collect();
+    stage.dispatch(&dispatches).await;
+    let sink = stage.sink();
+    eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&200) }).await;
+    sink.stop().await;
+    let came: Vec<i64> = stage.requests().await.iter().map(|request| request["received_at"].as_i64().expect("a time")).collect();
+    assert!(came.len() >= 20, "{came:?}");
+    // Each request is held, so of any five in a row the last can only come when one of the others was answered.
+    assert!(came.windows(5).all(|five| five[4] - five[0] >= HELD_MS - 1), "more than four: {came:?}");
+    assert!(came.windows(4).any(|four| four[3] - four[0] < HELD_MS), "never four: {came:?}");
+    for order in 0..200 {
+        assert_eq!(stage.copies("1", &order.to_string()), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_of_the_token_holds_all_its_pixels_and_one_of_a_pixel_only_that() {
+    for (code, holds_both) in [(4, true), (80_004, false)] {
+        let stage = Stage::with_pixel("1").await;
+        stage.pixel_at_meta("2");
+        stage.pixel_here("2", TOKEN);
+        stage.dispatch(&[stage.purchase("2", "before")]).await;
+        let sink = stage.sink();
+        stage.settled("2", "before").await; // the token of both is known to be the same
+        stage.faults(json!([{"pixel": "1", "fault": "throttle", "code": code, "times": 1, "retry_after_s": 2}])).await;
+        stage.dispatch(&[stage.purchase("1", "a")]).await;
+        let refused = stage.until("1", "a", |delivery| delivery.attempts == 1).await;
+        stage.dispatch(&[stage.purchase("2", "b")]).await;
+        let other = stage.settled("2", "b").await;
+        let held = other.attempt_log[0].at.since(refused.attempt_log[0].at);
+        assert_eq!(held >= 2 * SECOND_US, holds_both, "code {code}: {held} us");
+        assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
+        sink.stop().await;
+        let requests = stage.reports();
+        assert_eq!((requests["1"].requests, requests["2"].requests), (2, 2), "code {code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_limit_requests_keep_a_pace_and_usage_that_is_told_slows_down_before_one() {
+    for fault in [json!({"fault": "throttle", "code": 80_004, "times": 2}), json!({"fault": "slow", "ms": 0, "usage": 95, "times": 2})] {
+        let mut stage = Stage::with_pixel("1").await;
+        stage.config.batch_events_max = 1;
+        stage.faults(json!([fault])).await;
+        let dispatches: Vec<Dispatch> = (0..12).map(|order| stage.purchase("1", &order.to_string())).collect();
+        stage.dispatch(&dispatches).await;
+        let sink = stage.sink();
+        eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&12) }).await;
+        sink.stop().await;
+        let came: Vec<i64> = stage.requests().await.iter().map(|request| request["received_at"].as_i64().expect("a time")).collect();
+        let paced = came.windows(2).filter(|two| two[1] - two[0] >= 95).count();
+        assert!(paced >= 2, "{fault}: {came:?}");
+        assert_eq!(stage.metrics.ambiguous.get(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_names_the_bad_event_spares_the_search() {
+    let stage = Stage::with_pixel("1").await;
+    let odd = [3, 64, 99];
+    let dispatches: Vec<Dispatch> = (0..100)
+        .map(|number| {
+            let order = number.to_string();
+            if odd.contains(&number) { stage.odd_purchase("1", &order) } else { stage.purchase("1", &order) }
+        })
+        .collect();
+    stage.dispatch(&dispatches).await;
+    let sink = stage.sink();
+    eventually("all ended", || async { stage.balance().await == (100, [("delivered", 97), ("rejected", 3)].into()) }).await;
+    sink.stop().await;
+    for number in 0..100 {
+        let copies = u32::from(!odd.contains(&number));
+        assert_eq!(stage.copies("1", &number.to_string()), copies, "{number}");
+    }
+    let requests = stage.reports()["1"].requests;
+    assert_eq!(requests, 1 + 2 * 3, "each of the three costs one request that names it, and one alone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -146,6 +231,9 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     stage.consumed().await; // the dead pixel holds no offset
     stage.until("1", "0", |delivery| delivery.attempts >= 8).await;
     eventually("all wait", || async { stage.waiting().await == (30, 30) }).await;
+    let events = |request: &serde_json::Value| request["body"].as_str().map_or(0, |body| body.matches(r#""event_id""#).count());
+    let probes: Vec<usize> = stage.requests().await.iter().filter(|request| request["pixel"] == "1").map(events).collect();
+    assert_eq!(probes[1..], vec![1; probes.len() - 1], "one event is enough to ask");
     stage.dispatch(&[stage.purchase("1", "late")]).await;
     let late = stage.until("1", "late", |_| true).await;
     assert_eq!(late.outcome, None);
@@ -159,6 +247,9 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     sink.stop().await;
     assert_eq!(stage.waiting().await, (0, 0));
     assert_eq!(stage.told().await.len(), 61);
+    assert_eq!(stage.balance().await, (61, [("delivered", 61)].into()));
+    let after = stage.requests().await.iter().filter(|request| request["pixel"] == "1").count() - probes.len();
+    assert!(after < 8, "{after} requests after the token worked again: what was probed with burnt nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -489,4 +580,6 @@ async fn killed_at_any_moment_nothing_is_lost_and_every_copy_is_accounted_for() 
     assert_eq!(told.len(), expected.len());
     assert!(told.values().all(|times| *times == 1), "each outcome is told once");
     assert_eq!(stage.waiting().await, (0, 0));
+    let (dispatched, states) = stage.balance().await;
+    assert_eq!((dispatched, states.values().sum()), (expected.len() as u64, expected.len() as u64), "{states:?}");
 }

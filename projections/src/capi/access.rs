@@ -6,9 +6,10 @@ use schemas::{
     directory::Pixel,
     secret::{Key, Sealed},
 };
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::item::Item;
+use super::{item::Item, pace::TokenId};
 
 /// The purpose under which access tokens are sealed.
 const PURPOSE: &str = "access-token";
@@ -18,6 +19,7 @@ const BEGIN: &[u8] = br#"{"data":["#;
 pub struct Access {
     pixel: Arc<Pixel>,
     token: Zeroizing<String>,
+    id: TokenId,
     /// `],"access_token":"…"}`, ready to be joined.
     end: Zeroizing<Vec<u8>>,
 }
@@ -35,12 +37,18 @@ impl Access {
             serde_json::to_writer(&mut *end, code).ok()?;
         }
         end.push(b'}');
-        Some(Self { pixel, token, end })
+        let id = Sha256::digest(token.as_bytes()).into();
+        Some(Self { pixel, token, id, end })
     }
 
     /// Whether this is still what the directory says.
     pub fn is_of(&self, pixel: &Arc<Pixel>) -> bool {
         Arc::ptr_eq(&self.pixel, pixel) || *self.pixel == **pixel
+    }
+
+    /// By what the token is known where it must not stand itself.
+    pub fn token_id(&self) -> TokenId {
+        self.id
     }
 
     /// The token as the directory has it.

@@ -44,6 +44,13 @@ pub struct Books {
     pixel_key: Option<(PixelId, Bytes)>,
 }
 
+/// An attempt that did not end its dispatch.
+pub struct Tried {
+    pub attempt: Attempt,
+    /// Whether it says anything about the event: what was often tried goes in ever smaller company.
+    pub counts: bool,
+}
+
 /// What the partition's committed offset carries along for the next start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
@@ -54,6 +61,13 @@ pub struct Note {
     /// Every attempt below this number is settled and told.
     #[serde(default)]
     pub settled: u64,
+    /// Deliveries of this partition so far: each either waits or has its outcome. They are committed with the rows and records that they
+    /// count, so that no crash parts them.
+    #[serde(default)]
+    pub dispatched: u64,
+    /// How many of them ended, by outcome.
+    #[serde(default)]
+    pub ended: [u64; Outcome::ALL.len()],
 }
 
 /// A step on its way, and what follows when it is true.
@@ -113,8 +127,19 @@ impl Books {
         self.next_attempt = self.next_attempt.max(attempt + 1);
     }
 
-    /// An outcome that a former owner wrote and did not live to tell.
-    pub fn tell(&mut self, delivery: Delivery, now: Time) {
+    /// An outcome that a former owner wrote and did not live to tell. `waited`: the delivery has a row in `waiting`.
+    pub fn tell(&mut self, delivery: Delivery, waited: bool, now: Time) {
+        if let Some(outcome) = delivery.outcome {
+            self.note.ended[outcome as usize] += 1;
+            self.ended[outcome as usize] += 1;
+        }
+        if !waited {
+            self.note.dispatched += 1;
+        }
+        self.write(delivery, now);
+    }
+
+    fn write(&mut self, delivery: Delivery, now: Time) {
         let key = self.key_of(&delivery.pixel_id);
         let value = serde_json::to_vec(&delivery).expect("plain values, and a vector takes every byte");
         self.step.records.push(Record { topic: Topic::Deliveries, key, value: value.into(), time: now });
@@ -134,11 +159,10 @@ impl Books {
         delivery.outcome = Some(outcome);
         delivery.settled_at = Some(now);
         delivery.reason = reason;
-        self.ended[outcome as usize] += 1;
         if outcome == Outcome::Delivered {
             self.metrics.end_to_end.observe(now.since(delivery.received_at) as f64 / SECOND_US as f64);
         }
-        self.tell(*delivery, now);
+        self.tell(*delivery, item.waits.is_some(), now);
         self.consume(&mut item);
         if let Some(waits) = item.waits {
             self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
@@ -147,24 +171,24 @@ impl Books {
     }
 
     /// A dispatch leaves memory to wait.
-    pub fn wait(&mut self, mut item: Item, attempt: Option<Attempt>, due_at: Time, reason: Option<Reason>) {
+    pub fn wait(&mut self, mut item: Item, tried: Option<Tried>, due_at: Time, reason: Option<Reason>) {
         let is_known = item.waits.is_some();
         let due_at = schedule::due(&item.dispatch, due_at);
         if self.dues.last().is_none_or(|(pixel, at)| (pixel, *at) != (&item.dispatch.pixel_id, due_at)) {
             self.dues.push((item.dispatch.pixel_id.clone(), due_at));
         }
-        self.keep(&mut item, attempt, due_at, reason);
+        self.keep(&mut item, tried, due_at, reason);
         if is_known {
             self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
         }
     }
 
     /// A dispatch gets (or changes) its row in `waiting`, and stays in memory too.
-    pub fn keep(&mut self, item: &mut Item, attempt: Option<Attempt>, due_at: Time, reason: Option<Reason>) {
-        let tries = item.tries() + u32::from(attempt.is_some());
+    pub fn keep(&mut self, item: &mut Item, tried: Option<Tried>, due_at: Time, reason: Option<Reason>) {
+        let tries = item.tries() + u32::from(tried.as_ref().is_some_and(|tried| tried.counts));
         let delivery = item.delivery();
-        if let Some(attempt) = attempt {
-            delivery.note(attempt);
+        if let Some(tried) = tried {
+            delivery.note(tried.attempt);
         }
         delivery.reason = reason;
         let delivery = Box::new(delivery.clone());
@@ -176,7 +200,7 @@ impl Books {
                 self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
                 self.note.waiting += 1;
             }
-            None => self.note.waiting += 1,
+            None => self.waits_from_now_on(),
         }
         let due_at = schedule::due(&item.dispatch, due_at);
         self.step.rows.push(Row::Waiting(Box::new(Waiting {
@@ -197,16 +221,27 @@ impl Books {
         self.is_changed = true;
     }
 
-    /// A row of `waiting` that was left behind.
-    pub fn drop_row(&mut self, row: &Waiting) {
+    /// A row of `waiting` whose delivery has its outcome. `counts`: the row was counted until now, for its outcome is told only now.
+    pub fn drop_row(&mut self, row: &Waiting, counts: bool) {
+        self.note.waiting += u64::from(!counts);
         self.waits_no_more(&row.dispatch.pixel_id, row.deadline_hour, &row.dispatch.dedup_key);
         self.released.push((row.dispatch.pixel_id.clone(), row.dispatch.dedup_key.clone()));
+    }
+
+    /// A delivery that was found waiting, in a row that a step left behind which is not true: it counts from now on.
+    pub fn waits_from_now_on(&mut self) {
+        self.note.dispatched += 1;
+        self.note.waiting += 1;
+        self.is_changed = true;
     }
 
     /// A row of `waiting` that counts no more.
     fn waits_no_more(&mut self, pixel_id: &PixelId, deadline_hour: i64, dedup_key: &str) {
         self.step.rows.push(Row::WaitingDone { pixel_id: pixel_id.clone(), deadline_hour, dedup_key: dedup_key.to_owned() });
-        self.note.waiting = self.note.waiting.saturating_sub(1);
+        match self.note.waiting.checked_sub(1) {
+            Some(waiting) => self.note.waiting = waiting,
+            None => self.note.dispatched += 1, // it came with a move, or from before anybody counted
+        }
         self.is_changed = true;
     }
 
@@ -258,14 +293,14 @@ impl Books {
         let mut step = std::mem::take(&mut self.step);
         step.name = name;
         self.note.settled = self.open.first().copied().unwrap_or(self.next_attempt);
-        let metadata = serde_json::to_string(&self.note).expect("three numbers");
+        let metadata = serde_json::to_string(&self.note).expect("plain numbers");
         step.consumed.push(Consumed {
             group: Group::Capi,
             partition: self.partition,
             next_offset: self.offsets.low(),
             metadata: Some(metadata),
         });
-        self.metrics.waiting.with_label_values(&[&self.partition.to_string()]).set(self.note.waiting as i64);
+        self.show();
         for (outcome, count) in Outcome::ALL.into_iter().zip(std::mem::take(&mut self.ended)).filter(|(_, count)| *count > 0) {
             self.metrics.deliveries.with_label_values(&[outcome.name()]).inc_by(count);
         }
@@ -274,6 +309,16 @@ impl Books {
         let (released, attend, dues) =
             (std::mem::take(&mut self.released), std::mem::take(&mut self.attend), std::mem::take(&mut self.dues));
         Closed { seq: self.seq - 1, step, released, attend, dues }
+    }
+
+    /// Tells the books' sums.
+    pub fn show(&self) {
+        let partition = self.partition.to_string();
+        self.metrics.waiting.with_label_values(&[&partition]).set(self.note.waiting as i64);
+        let ended = Outcome::ALL.into_iter().map(|outcome| (outcome.name(), self.note.ended[outcome as usize]));
+        for (state, count) in ended.chain([("dispatched", self.note.dispatched), ("waiting", self.note.waiting)]) {
+            self.metrics.dispatches.with_label_values(&[partition.as_str(), state]).set(count as i64);
+        }
     }
 
     fn consume(&mut self, item: &mut Item) {

@@ -36,6 +36,13 @@ impl Class {
     }
 }
 
+impl Class {
+    /// Whether such an answer may be an event's own fault. A refused token or a limit never is: that burns no attempt of the event.
+    pub fn is_about_events(self) -> bool {
+        !matches!(self, Self::Rate | Self::Token | Self::Config)
+    }
+}
+
 /// An answer, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Said {
@@ -51,6 +58,8 @@ pub struct Said {
     pub title: Option<String>,
     /// How many events Meta says it took.
     pub events_received: Option<u64>,
+    /// Which event of the batch is at fault, counted from 0, if the answer names one.
+    pub index: Option<usize>,
 }
 
 /// Understands an answer by its status and as much of its body as was read.
@@ -73,6 +82,7 @@ pub fn classify(status: u16, body: &[u8]) -> Said {
         trace_id: text(&error["fbtrace_id"]).or_else(|| text(&parsed["fbtrace_id"])),
         title: [&error["error_user_title"], &error["error_user_msg"], &error["message"]].into_iter().find_map(text),
         events_received: number(&parsed["events_received"]).and_then(|count| u64::try_from(count).ok()),
+        index: [&error["message"], &error["error_user_msg"]].into_iter().find_map(|text| index(text.as_str()?)),
     }
 }
 
@@ -99,6 +109,13 @@ fn by_status(status: u16) -> Class {
         400..500 => Class::Unfamiliar,
         _ => Class::Retry,
     }
+}
+
+/// The index in a path such as `$['data'][17]['event_name']`: an error of the schema names the key at fault so. It only says where to look
+/// first; whether that event is refused is asked by sending it alone.
+fn index(text: &str) -> Option<usize> {
+    let (_, after) = text.split_once("['data'][").or_else(|| text.split_once("[\"data\"]["))?;
+    after.split_once(']')?.0.parse().ok()
 }
 
 fn is_html(body: &[u8]) -> bool {
@@ -183,6 +200,15 @@ mod tests {
             (302, "", Class::Retry),
         ] {
             assert_eq!(classify(status, body.as_bytes()).class, class, "{status} {body:?}");
+        }
+        for (message, index) in [
+            ("(#100) Server Side Api Parameter Error: Unexpected key \\\"x\\\" on param \\\"$['data'][17]\\\".", Some(17)),
+            ("Invalid parameter", None),
+            ("on $['data'][99999999999999999999999]", None),
+            ("on $['data'][1", None),
+        ] {
+            let body = format!(r#"{{"error":{{"message":"{message}","code":100}}}}"#);
+            assert_eq!(classify(400, body.as_bytes()).index, index, "{body}");
         }
         let said = classify(200, br#"{"events_received":"2","fbtrace_id":"A2"}"#);
         assert_eq!((said.events_received, said.trace_id.as_deref()), (Some(2), Some("A2")));

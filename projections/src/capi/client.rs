@@ -11,6 +11,7 @@ use schemas::id::PixelId;
 use super::{
     classify::{Class, Said, classify},
     config::Config,
+    usage::Usage,
 };
 
 /// Most bytes read of an answer; Meta's are a few hundred.
@@ -36,6 +37,8 @@ pub struct Answer {
     pub is_ambiguous: bool,
     /// How long Meta asks us to wait.
     pub retry_after_us: Option<i64>,
+    /// How much of Meta's limits is used.
+    pub usage: Usage,
     /// Why there was no answer.
     pub lost: Option<String>,
 }
@@ -63,7 +66,8 @@ impl Client {
 
 async fn read(mut response: Response) -> Answer {
     let status = response.status().as_u16();
-    let retry_after_us = retry_after(&response);
+    let usage = Usage::of(response.headers());
+    let retry_after_us = retry_after(&response).max(usage.regain_us);
     let mut body = Vec::new();
     let whole = loop {
         match response.chunk().await {
@@ -85,15 +89,15 @@ async fn read(mut response: Response) -> Answer {
     }
     // A 5xx, or a page of somebody in between where a yes should stand, leaves open what Meta did.
     let is_ambiguous = status >= 500 || is_yes && said.class == Class::Retry;
-    Answer { status: Some(status), said, is_ambiguous, retry_after_us, lost }
+    Answer { status: Some(status), said, is_ambiguous, retry_after_us, usage, lost }
 }
 
 impl Answer {
     /// No answer. Ambiguous unless it is certain that nothing was sent.
     fn lost(error: &reqwest::Error) -> Self {
-        let said = Said { class: Class::Retry, code: None, subcode: None, trace_id: None, title: None, events_received: None };
+        let said = Said { class: Class::Retry, code: None, subcode: None, trace_id: None, title: None, events_received: None, index: None };
         let is_ambiguous = !error.is_connect() && !error.is_builder();
-        Self { status: None, said, is_ambiguous, retry_after_us: None, lost: Some(reasons(error)) }
+        Self { status: None, said, is_ambiguous, retry_after_us: None, usage: Usage::default(), lost: Some(reasons(error)) }
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Config {
     pub request_timeout_ms: u64,
     /// How long the first dispatch of a batch waits for company.
     pub linger_ms: u64,
+    /// Requests to one pixel at once while whole batches wait for it; else one.
+    pub in_flight_max: usize,
     /// Most events in one request.
     pub batch_events_max: usize,
     /// Bytes of events in one request; a single larger event still goes, alone.

@@ -47,6 +47,7 @@ pub fn config() -> Config {
         pixel_script_url: String::new(),
         request_timeout_ms: 1_000,
         linger_ms: 50,
+        in_flight_max: 4,
         batch_events_max: 8,
         batch_bytes_max: 10_000,
         pending_bytes_max: 1_000_000,

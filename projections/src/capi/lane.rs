@@ -1,4 +1,4 @@
-//! One pixel's way to Meta: its queue, its one request in flight, its pauses. Pure: it never waits, reads or sends.
+//! One pixel's way to Meta: its queue, its requests in flight, its pauses. Pure: it never waits, reads or sends.
 
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
@@ -12,6 +12,7 @@ use super::{
     agenda::rounded,
     config::{Config, micros},
     item::Item,
+    pace::Pace,
     schedule,
 };
 
@@ -26,14 +27,16 @@ pub struct Lane {
     queue_bytes: usize,
     /// Parts of a refused batch, the next one last.
     groups: Vec<Vec<Item>>,
-    /// The batch whose intent or request is on its way.
-    flying: Option<Vec<Item>>,
+    /// Batches whose intent or request is on its way.
+    flying: Vec<Flight>,
     /// Keys with a row in `waiting` that must not be read again: they are in memory, or in a step that is not true yet.
     pub busy: HashSet<String>,
     /// Later revisions whose first one may be in a step that is not true yet.
     pub late: Vec<Late>,
     /// Failures in a row.
     pub failures: u32,
+    /// When the last of them was counted: requests that were on their way by then say nothing new.
+    pub failed_at: Time,
     paused_until: Option<Time>,
     /// Moments at which rows in `waiting` become due.
     dues: BTreeSet<Time>,
@@ -49,10 +52,18 @@ pub struct Lane {
     is_spilling: bool,
     /// Nothing is sent before that step is true.
     pub barrier: u64,
+    /// How quickly Meta lets the pixel send.
+    pub pace: Pace,
     /// The token, opened.
     pub access: Option<Arc<Access>>,
     /// Why the pixel itself is at fault, and since which token.
     pub refused: Option<Refused>,
+}
+
+/// A batch on its way, by the number of its attempt.
+struct Flight {
+    attempt: u64,
+    batch: Vec<Item>,
 }
 
 /// A pixel at fault: the token it had then, none if the directory did not know it.
@@ -81,9 +92,11 @@ pub enum Turn {
 }
 
 impl Lane {
-    /// What to do now; every step up to `durable` is true.
-    pub fn turn(&mut self, now: Time, durable: u64, config: &Config) -> Turn {
-        if self.flying.is_some() || self.barrier > durable {
+    /// What to do now; every step up to `durable` is true, and the token is not to be used before `paced_until`.
+    ///
+    /// One request at a time, so that what comes meanwhile goes in one batch; several while whole batches wait and all is well.
+    pub fn turn(&mut self, now: Time, durable: u64, paced_until: Time, config: &Config) -> Turn {
+        if self.barrier > durable || self.flying.len() >= self.flights_max(config) {
             return Turn::Nothing;
         }
         if let Some(until) = self.paused_until {
@@ -94,6 +107,10 @@ impl Lane {
         }
         if self.dues.first().is_some_and(|due| *due <= now) && self.late.is_empty() && self.busy.len() < config.batch_events_max {
             return Turn::Look;
+        }
+        let paced_until = self.pace.next_at().max(paced_until);
+        if now < paced_until && !(self.groups.is_empty() && self.queue.is_empty()) {
+            return Turn::At(paced_until);
         }
         if !self.groups.is_empty() {
             return Turn::Send;
@@ -113,7 +130,8 @@ impl Lane {
         if let Some(group) = self.groups.pop() {
             return group;
         }
-        let (mut bytes, mut company) = (0, config.batch_events_max.max(1));
+        // One event is enough to ask whether a token works again.
+        let (mut bytes, mut company) = (0, if self.refused.is_some() { 1 } else { config.batch_events_max.max(1) });
         let fits = self.queue.iter().enumerate().take_while(|(number, item)| {
             bytes += item.payload().len() + 1;
             company = company.min(schedule::company(item.tries(), config.batch_events_max));
@@ -128,19 +146,26 @@ impl Lane {
         batch
     }
 
-    /// The batch goes out.
-    pub fn fly(&mut self, batch: Vec<Item>) {
-        self.flying = Some(batch);
+    /// The batch of that attempt goes out.
+    pub fn fly(&mut self, attempt: u64, batch: Vec<Item>) {
+        self.flying.push(Flight { attempt, batch });
     }
 
-    /// The batch that is out.
-    pub fn flying(&self) -> &[Item] {
-        self.flying.as_deref().unwrap_or_default()
+    /// The batch of an attempt that is out.
+    pub fn flying(&self, attempt: u64) -> &[Item] {
+        self.flying.iter().find(|flight| flight.attempt == attempt).map_or(&[], |flight| &flight.batch)
     }
 
-    /// The batch is back.
-    pub fn land(&mut self) -> Vec<Item> {
-        self.flying.take().unwrap_or_default()
+    /// The batch of an attempt is back.
+    pub fn land(&mut self, attempt: u64) -> Vec<Item> {
+        let at = self.flying.iter().position(|flight| flight.attempt == attempt);
+        at.map(|at| self.flying.swap_remove(at).batch).unwrap_or_default()
+    }
+
+    /// How many requests may be on their way: one, unless whole batches wait behind it and nothing is wrong with the pixel.
+    fn flights_max(&self, config: &Config) -> usize {
+        let is_well = self.failures == 0 && self.refused.is_none() && self.groups.is_empty() && !self.pace.is_slowed();
+        if is_well && self.has_full_batch(config) { config.in_flight_max.max(1) } else { 1 }
     }
 
     /// A part of a refused batch is sent before anything else.
@@ -164,7 +189,7 @@ impl Lane {
 
     /// Whether it is worth a look just after a push: a batch began, or became full.
     pub fn wants_attention(&self, config: &Config) -> bool {
-        self.flying.is_none() && (self.queue.len() == 1 || self.has_full_batch(config))
+        self.flying.is_empty() && self.queue.len() == 1 || self.has_full_batch(config) && self.flying.len() < self.flights_max(config)
     }
 
     /// Whether the queue takes one more.
@@ -195,7 +220,7 @@ impl Lane {
 
     /// Nothing is sent before that moment. Answers everything that was to be sent.
     pub fn pause(&mut self, until: Time) -> Vec<Item> {
-        self.paused_until = Some(until);
+        self.paused_until = self.paused_until.max(Some(until));
         self.is_spilling = false;
         let groups = std::mem::take(&mut self.groups);
         groups.into_iter().rev().flatten().chain(self.take_queue()).collect()
@@ -231,13 +256,13 @@ impl Lane {
             }
             return self.queue.get_mut(at).map(Queued::Attempted);
         }
-        let groups = self.groups.iter_mut().chain(self.flying.as_mut());
+        let groups = self.groups.iter_mut().chain(self.flying.iter_mut().map(|flight| &mut flight.batch));
         groups.flatten().find(|item| is_it(item)).map(Queued::Attempted)
     }
 
     /// Whether a delivery is in memory.
     pub fn is_known(&self, dedup_key: &str) -> bool {
-        let flying = self.flying.iter().flatten();
+        let flying = self.flying.iter().flat_map(|flight| &flight.batch);
         self.queue.iter().chain(self.groups.iter().flatten()).chain(flying).any(|item| item.dispatch.dedup_key == dedup_key)
     }
 
@@ -266,11 +291,19 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
-    use super::{Lane, Queued, Turn};
+    use schemas::time::Time;
+
+    use super::{Lane, Queued, Refused, Turn};
     use crate::capi::{
+        config::Config,
         fixture::{config, dispatch, now},
         item::{Item, Waits},
     };
+
+    /// The turn of a lane that no pace and no step holds.
+    fn turn(lane: &mut Lane, now: Time, config: &Config) -> Turn {
+        lane.turn(now, 0, Time::default(), config)
+    }
 
     fn item(order: usize, tries: u32, pending: &Arc<AtomicUsize>) -> Item {
         let waits = (tries > 0).then_some(Waits { deadline_hour: 0, tries });
@@ -280,21 +313,62 @@ mod tests {
     #[test]
     fn a_batch_goes_when_it_is_full_or_has_waited_and_one_at_a_time() {
         let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
-        assert_eq!(lane.turn(now(), 0, &config), Turn::Nothing);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Nothing);
         lane.push(item(0, 0, &pending));
-        assert_eq!(lane.turn(now(), 0, &config), Turn::At(now().plus_micros(50_000)));
-        assert_eq!(lane.turn(now().plus_micros(50_000), 0, &config), Turn::Send);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::At(now().plus_micros(50_000)));
+        assert_eq!(turn(&mut lane, now().plus_micros(50_000), &config), Turn::Send);
         for order in 1..10 {
             lane.push(item(order, 0, &pending));
         }
-        assert_eq!(lane.turn(now(), 0, &config), Turn::Send);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Send);
         let batch = lane.take_batch(&config);
         assert_eq!(batch.len(), config.batch_events_max);
-        lane.fly(batch);
-        assert_eq!(lane.turn(now().plus_micros(50_000), 0, &config), Turn::Nothing);
-        drop(lane.land());
+        lane.fly(7, batch);
+        assert_eq!(turn(&mut lane, now().plus_micros(50_000), &config), Turn::Nothing);
+        drop(lane.land(7));
         assert_eq!(lane.take_batch(&config).len(), 2);
         assert_eq!(pending.load(Ordering::Relaxed), 0, "memory is given back");
+    }
+
+    #[test]
+    fn whole_batches_go_beside_each_other_up_to_four_while_all_is_well() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        let fill = |lane: &mut Lane| (0..config.batch_events_max).for_each(|order| lane.push(item(order, 0, &pending)));
+        for attempt in 0..4 {
+            fill(&mut lane);
+            assert_eq!(turn(&mut lane, now(), &config), Turn::Send, "{attempt}");
+            let batch = lane.take_batch(&config);
+            lane.fly(attempt, batch);
+        }
+        fill(&mut lane);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Nothing, "four are on their way");
+        assert_eq!(lane.land(2).len(), config.batch_events_max);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Send);
+        lane.failures = 1;
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Nothing, "after a failure one at a time");
+        for attempt in [0, 1, 3] {
+            lane.land(attempt);
+        }
+        assert_eq!(turn(&mut lane, now(), &config), Turn::Send);
+    }
+
+    #[test]
+    fn a_token_that_was_refused_is_probed_with_one_event() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        (0..20).for_each(|order| lane.push(item(order, 0, &pending)));
+        lane.refused = Some(Refused(None));
+        assert_eq!(lane.take_batch(&config).len(), 1);
+        lane.resume(now());
+        assert_eq!(lane.take_batch(&config).len(), config.batch_events_max);
+    }
+
+    #[test]
+    fn nothing_goes_before_pixel_and_token_are_let() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        lane.send_next(vec![item(0, 0, &pending)]);
+        let later = now().plus_micros(30_000);
+        assert_eq!(lane.turn(now(), 0, later, &config), Turn::At(later));
+        assert_eq!(lane.turn(later, 0, later, &config), Turn::Send);
     }
 
     #[test]
@@ -318,10 +392,10 @@ mod tests {
         assert_eq!(given, [0, 1, 2]);
         lane.due_at(until);
         assert_eq!(lane.holds_until(now()), Some(until));
-        assert_eq!(lane.turn(now(), 0, &config), Turn::At(until));
-        assert_eq!(lane.turn(until, 0, &config), Turn::Look);
+        assert_eq!(turn(&mut lane, now(), &config), Turn::At(until));
+        assert_eq!(turn(&mut lane, until, &config), Turn::Look);
         lane.looked(until);
-        assert_eq!(lane.turn(until, 0, &config), Turn::Nothing);
+        assert_eq!(turn(&mut lane, until, &config), Turn::Nothing);
     }
 
     #[test]
@@ -354,15 +428,15 @@ mod tests {
         let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
         lane.send_next(vec![item(0, 0, &pending)]);
         lane.barrier = 5;
-        assert_eq!(lane.turn(now(), 4, &config), Turn::Nothing);
-        assert_eq!(lane.turn(now(), 5, &config), Turn::Send);
+        assert_eq!(lane.turn(now(), 4, Time::default(), &config), Turn::Nothing);
+        assert_eq!(lane.turn(now(), 5, Time::default(), &config), Turn::Send);
     }
 
     #[test]
     fn a_delivery_in_memory_is_found_and_taken_out_if_no_request_carried_it() {
         let (pending, mut lane) = (Arc::default(), Lane::default());
         lane.push(item(0, 0, &pending));
-        lane.fly(vec![item(1, 0, &pending)]);
+        lane.fly(1, vec![item(1, 0, &pending)]);
         assert!(matches!(lane.queued("fn_1|purchase|1"), Some(Queued::Attempted(item)) if item.offset == 1));
         assert!(matches!(lane.queued("fn_1|purchase|0"), Some(Queued::Unattempted(item)) if item.offset == 0));
         assert!(lane.queued("fn_1|purchase|0").is_none());

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub end_to_end: Histogram,
     /// Deliveries in the table `waiting`, by partition.
     pub waiting: IntGaugeVec,
+    /// Deliveries by partition and state: `dispatched` is the sum of the others (`waiting` and the outcomes). Restored from the log.
+    pub dispatches: IntGaugeVec,
     /// Dispatches that are not consumed yet, by partition.
     pub lag: IntGaugeVec,
     /// Pixels whose token, permission or entry in the directory is at fault, by partition.
@@ -60,6 +62,11 @@ impl Metrics {
             post: histogram("post_seconds", "Seconds of a request to Meta.", 0.000_5, 16),
             end_to_end: histogram("end_to_end_seconds", "Seconds from the door's reception to Meta's yes.", 0.001, 24),
             waiting: gauges("waiting", "Deliveries that wait to be tried (again)."),
+            dispatches: IntGaugeVec::new(
+                Opts::new(name("dispatches"), "Deliveries by state, as committed with the log: dispatched is the sum of the others."),
+                &["partition", "state"],
+            )
+            .expect("names and labels are fixed here"),
             lag: gauges("lag_records", "Dispatches that are not consumed yet."),
             refused: gauges("refused_pixels", "Pixels whose token, permission or directory entry is at fault."),
             stopped: gauges("partition_stopped", "1 while a partition stands still and a human must come."),
@@ -75,7 +82,7 @@ impl Metrics {
         for counters in [&self.deliveries, &self.attempts] {
             registry.register(Box::new(counters.clone()))?;
         }
-        for gauges in [&self.waiting, &self.lag, &self.refused, &self.stopped] {
+        for gauges in [&self.waiting, &self.dispatches, &self.lag, &self.refused, &self.stopped] {
             registry.register(Box::new(gauges.clone()))?;
         }
         for histogram in [&self.batch, &self.post, &self.end_to_end] {

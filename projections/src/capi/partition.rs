@@ -218,7 +218,9 @@ impl Partition {
     async fn turn(&mut self, pixel: &PixelId) -> Result<(), Error> {
         loop {
             let now = self.now();
-            match self.lanes.entry(pixel.clone()).or_default().turn(now, self.durable, &self.room.config) {
+            let lane = self.lanes.entry(pixel.clone()).or_default();
+            let paced_until = lane.access.as_ref().map(|access| self.room.tokens.next_at(&access.token_id())).unwrap_or_default();
+            match lane.turn(now, self.durable, paced_until, &self.room.config) {
                 Turn::Nothing => return Ok(()),
                 Turn::At(at) => {
                     self.agenda.note(pixel, at);
@@ -229,11 +231,7 @@ impl Partition {
                         return Ok(());
                     }
                 }
-                Turn::Send => {
-                    if self.send(pixel, now) {
-                        return Ok(());
-                    }
-                }
+                Turn::Send => self.send(pixel, now),
             }
         }
     }

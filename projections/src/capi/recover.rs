@@ -13,7 +13,7 @@ use storage::{Known, Reader};
 
 use super::{
     Error, Room,
-    books::{Books, Note},
+    books::{Books, Note, Tried},
     item::{Item, Waits},
     schedule,
 };
@@ -48,6 +48,7 @@ pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64, u64), E
         tell(room, &mut books, intent).await?;
         room.storage.commit(books.close("recover").step).await?;
     }
+    books.show();
     Ok((books, committed.next_offset, taken.next_attempt))
 }
 
@@ -66,11 +67,16 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
                     item.delivery.as_ref().filter(|delivery| delivery.attempt_log.iter().any(|noted| noted.number == intent.attempt));
                 let (attempt, reason) = match noted {
                     Some(delivery) => (None, delivery.reason.clone()),
-                    None => (Some(attempt.clone()), Some(reason.clone())),
+                    None => (Some(Tried { attempt: attempt.clone(), counts: true }), Some(reason.clone())),
                 };
                 books.wait(*item, attempt, now, reason);
             }
-            Found::HasOutcome(known) if !known.is_told => books.tell(known.delivery, now),
+            Found::HasOutcome(known) if !known.is_told => {
+                let deliveries = room.storage.deliveries();
+                let hour = schedule::deadline_hour(known.delivery.occurred_at);
+                let waited = deliveries.waiting(&intent.pixel_id, hour, &item.dedup_key).await?.is_some();
+                books.tell(known.delivery, waited, now);
+            }
             Found::HasOutcome(_) => {}
             Found::Nowhere => {
                 tracing::error!(

@@ -72,6 +72,11 @@ pub fn pause(class: Class, code: Option<i64>, retry_after_us: Option<i64>, failu
     }
 }
 
+/// Whether a limit's code counts the app or the user behind a token, rather than the business objects behind a pixel.
+pub fn is_about_token(code: i64) -> bool {
+    matches!(code, 4 | 17 | 32 | 341 | BLOCKED | 613)
+}
+
 /// When a dispatch is due after a pause: never later than the moment it would expire, so that its end is told in time.
 pub fn due(dispatch: &Dispatch, at: Time) -> Time {
     at.min(dispatch.occurred_at.plus_micros(meta::AGE_MAX_US + 1))

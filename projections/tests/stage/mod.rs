@@ -12,9 +12,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use meta_sandbox::{Mode, Sandbox};
-use projections::capi::{Config, Error, Metrics, Parts, run};
+use projections::capi::{Config, Error, Metrics, Note, Parts, run};
 use schemas::{
-    delivery::Delivery,
+    delivery::{Delivery, Outcome},
     directory::{Change, Directory, Pixel, Workspace},
     dispatch::Dispatch,
     envelope::{Kind, Position},
@@ -208,6 +208,14 @@ impl Stage {
         self.storage.appender().append(dispatches.iter().map(append).collect()).await.expect("appended");
     }
 
+    /// One that Meta refuses and names: its schema knows no such key.
+    pub fn odd_purchase(&self, pixel_id: &str, order: &str) -> Dispatch {
+        let good = self.purchase(pixel_id, order);
+        let mut payload: Value = serde_json::from_str(good.payload.as_ref().expect("it has one").get()).expect("it is JSON");
+        payload["no_such_key"] = json!(1);
+        Dispatch { payload: Some(raw(&payload)), ..good }
+    }
+
     pub async fn delivery(&self, pixel_id: &str, order: &str) -> Option<Delivery> {
         let known = self.storage.deliveries().delivery(&pixel(pixel_id), &format!("fn_1|purchase|{order}")).await;
         known.expect("the store answers").map(|known| known.delivery)
@@ -248,12 +256,32 @@ impl Stage {
     pub async fn waiting(&self) -> (u64, u64) {
         let (mut noted, mut rows) = (0, 0);
         for partition in 0..2 {
-            let note = self.storage.committed(Group::Capi, partition).await.expect("the store answers").metadata.unwrap_or("{}".into());
-            noted += serde_json::from_str::<Value>(&note).expect("JSON")["waiting"].as_u64().unwrap_or(0);
+            noted += self.note(partition).await.waiting;
             let ever = Time::from_micros(i64::MAX);
             rows += self.storage.deliveries().due(partition, None, ever, 100_000).await.expect("the store answers").len() as u64;
         }
         (noted, rows)
+    }
+
+    /// What the partition's committed offset carries.
+    async fn note(&self, partition: u32) -> Note {
+        let metadata = self.storage.committed(Group::Capi, partition).await.expect("the store answers").metadata;
+        metadata.map(|note| serde_json::from_str(&note).expect("a note")).unwrap_or_default()
+    }
+
+    /// How many deliveries there are by the books, each of which waits or ended; and how many ended in each outcome.
+    pub async fn balance(&self) -> (u64, BTreeMap<&'static str, u64>) {
+        let (mut dispatched, mut states) = (0, BTreeMap::new());
+        for partition in 0..2 {
+            let note = self.note(partition).await;
+            assert_eq!(note.dispatched, note.waiting + note.ended.iter().sum::<u64>(), "{note:?}");
+            dispatched += note.dispatched;
+            for outcome in Outcome::ALL {
+                *states.entry(outcome.name()).or_default() += note.ended[outcome as usize];
+            }
+        }
+        states.retain(|_, count| *count > 0);
+        (dispatched, states)
     }
 
     /// Everything told on the topic of deliveries.
@@ -326,6 +354,7 @@ fn config(base_url: String) -> Config {
         pixel_script_url: String::new(),
         request_timeout_ms: 5_000,
         linger_ms: 20,
+        in_flight_max: 4,
         batch_events_max: 1_000,
         batch_bytes_max: 2_000_000,
         pending_bytes_max: 64 << 20,

@@ -142,13 +142,14 @@ impl Partition {
             }
             // The rest of a step whose owner died before it was true: its rows may be there in part.
             Some(known) if known.delivery.outcome.is_some() => {
-                self.books.tell(known.delivery, self.now());
+                self.books.tell(known.delivery, false, self.now());
                 self.books.done(offset);
                 return Ok(());
             }
             Some(known) => {
                 let deadline_hour = schedule::deadline_hour(known.delivery.occurred_at);
                 if self.deliveries.waiting(&item.dispatch.pixel_id, deadline_hour, &item.dispatch.dedup_key).await?.is_some() {
+                    self.books.waits_from_now_on();
                     self.books.done(offset);
                     return Ok(());
                 }
@@ -241,7 +242,7 @@ impl Partition {
                 return Ok(());
             }
             Some(Known { delivery, is_told: false }) if delivery.outcome.is_some() => {
-                self.books.tell(delivery.clone(), now);
+                self.books.tell(delivery.clone(), false, now);
                 self.lanes.entry(pixel).or_default().busy.insert(key);
                 self.books.note_revision(delivery, dispatch.revision, offset);
                 return Ok(());

@@ -13,14 +13,14 @@ use crate::capi::{
 };
 
 impl Partition {
-    /// Sends the lane's next batch. Answers false if nothing was left of it to send.
-    pub(super) fn send(&mut self, pixel: &PixelId, now: Time) -> bool {
+    /// Sends what is left of the lane's next batch.
+    pub(super) fn send(&mut self, pixel: &PixelId, now: Time) {
         let Some(access) = self.access(pixel) else {
-            self.pause(pixel, Class::Config, None, None, now);
-            return true;
+            self.pause(pixel, Class::Config, None, None, now, now);
+            return;
         };
         let resend_us = self.resend_us();
-        let Some(lane) = self.lanes.get_mut(pixel) else { return true };
+        let Some(lane) = self.lanes.get_mut(pixel) else { return };
         let mut batch = Vec::new();
         for item in lane.take_batch(&self.room.config) {
             match schedule::standing(&item.dispatch, item.delivery.as_deref(), now, resend_us) {
@@ -29,22 +29,23 @@ impl Partition {
             }
         }
         if batch.is_empty() {
-            return false;
+            return;
         }
         let items = batch.iter().map(|item| IntentItem { offset: item.offset, dedup_key: item.dispatch.dedup_key.clone() }).collect();
-        lane.fly(batch);
         let attempt = self.next_attempt;
         self.next_attempt += 1;
+        lane.fly(attempt, batch);
+        lane.pace.took(now);
+        self.room.tokens.took(&access.token_id(), now);
         self.books.begin(attempt);
         self.intent_rows.push(self.intent(attempt, now, pixel, items));
         self.intents.push(Launch { pixel: pixel.clone(), attempt, at: now, access });
-        true
     }
 
     /// The intent is durable: the request goes out.
     pub(super) fn launch(&mut self, launch: Launch) {
         let Some(lane) = self.lanes.get(&launch.pixel) else { return };
-        let body = launch.access.body(lane.flying());
+        let body = launch.access.body(lane.flying(launch.attempt));
         let client = self.room.client.clone();
         self.jobs.spawn(async move {
             let began = Instant::now();

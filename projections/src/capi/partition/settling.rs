@@ -10,7 +10,9 @@ use schemas::{
 
 use super::{Launch, Partition};
 use crate::capi::{
+    access::Access,
     agenda::rounded,
+    books::Tried,
     classify::Class,
     client::Answer,
     isolate::{Parts, isolate},
@@ -24,11 +26,12 @@ impl Partition {
         let now = self.now();
         let Launch { pixel, attempt, at, access } = launch;
         let Some(lane) = self.lanes.get_mut(&pixel) else { return };
-        let batch = lane.land();
+        let batch = lane.land(attempt);
         self.agenda.at_once(&pixel);
         self.books.settle(attempt, at, pixel.clone());
         answer.said.title = answer.said.title.map(|title| access.without_token(&title));
         let class = class(&answer, &batch);
+        let began = at;
         self.measure(&answer, class, batch.len(), took);
         let attempt = Attempt {
             number: attempt,
@@ -40,13 +43,22 @@ impl Partition {
             ambiguous: answer.is_ambiguous,
         };
         match class {
-            Class::Delivered => self.delivered(&pixel, batch, &attempt, &answer, now),
+            Class::Delivered => {
+                if let Some(lane) = self.lanes.get_mut(&pixel) {
+                    lane.pace.content(answer.usage.pixel);
+                }
+                self.room.tokens.content(access.token_id(), answer.usage.token);
+                self.delivered(&pixel, batch, &attempt, &answer, now);
+            }
             Class::Payload => self.refuse(&pixel, batch, &attempt, &answer, now),
             Class::Retry | Class::Rate | Class::Token | Class::Config | Class::Unfamiliar => {
                 if let Some(lane) = self.lanes.get_mut(&pixel).filter(|_| matches!(class, Class::Token | Class::Config)) {
                     lane.refused = Some(Refused(Some(access.sealed().clone())));
                 }
-                self.again(&pixel, batch, class, &attempt, &answer, now);
+                let until = self.again(&pixel, batch, class, &attempt, &answer, began, now);
+                if class == Class::Rate {
+                    self.slow_down(&pixel, &access, answer.said.code, until);
+                }
             }
         }
     }
@@ -75,10 +87,10 @@ impl Partition {
         }
     }
 
-    /// Something in the batch is refused. Alone it is rejected; in company each half is tried by itself.
+    /// Something in the batch is refused. Alone it is rejected; in company each part is tried by itself.
     fn refuse(&mut self, pixel: &PixelId, batch: Vec<Item>, attempt: &Attempt, answer: &Answer, now: Time) {
         self.is_well(pixel);
-        match isolate(batch) {
+        match isolate(batch, answer.said.index) {
             Parts::Nothing => {}
             Parts::Alone(item) => {
                 tracing::info!(%pixel, event_id = item.dispatch.event_id, code = attempt.code, subcode = attempt.subcode, "meta rejected an event");
@@ -89,7 +101,7 @@ impl Partition {
                 let Some(lane) = self.lanes.get_mut(pixel) else { return };
                 for item in first.iter_mut().chain(&mut second) {
                     lane.busy.insert(item.dispatch.dedup_key.clone());
-                    self.books.keep(item, Some(attempt.clone()), now, Some(reason(Class::Payload)));
+                    self.books.keep(item, Some(Tried { attempt: attempt.clone(), counts: true }), now, Some(reason(Class::Payload)));
                 }
                 lane.send_next(second);
                 lane.send_next(first);
@@ -99,9 +111,28 @@ impl Partition {
         }
     }
 
-    /// The batch is tried again later, and the pixel pauses.
-    fn again(&mut self, pixel: &PixelId, batch: Vec<Item>, class: Class, attempt: &Attempt, answer: &Answer, now: Time) {
-        let until = self.pause(pixel, class, attempt.code, answer.retry_after_us, now);
+    /// Meta asks to slow down: the token where it counts the app or the user, else the pixel.
+    fn slow_down(&mut self, pixel: &PixelId, access: &Access, code: Option<i64>, until: Time) {
+        if code.is_some_and(schedule::is_about_token) {
+            self.room.tokens.refused(access.token_id(), until);
+        } else if let Some(lane) = self.lanes.get_mut(pixel) {
+            lane.pace.refused(until);
+        }
+    }
+
+    /// The batch is tried again later, and the pixel pauses. Answers until when.
+    #[expect(clippy::too_many_arguments, reason = "what was asked, what came of it, and when")]
+    fn again(
+        &mut self,
+        pixel: &PixelId,
+        batch: Vec<Item>,
+        class: Class,
+        attempt: &Attempt,
+        answer: &Answer,
+        began: Time,
+        now: Time,
+    ) -> Time {
+        let until = self.pause(pixel, class, attempt.code, answer.retry_after_us, began, now);
         let failures = self.lanes.get(pixel).map_or(0, |lane| lane.failures);
         if failures == 1 {
             tracing::warn!(
@@ -118,17 +149,34 @@ impl Partition {
             noted.note(attempt.clone());
             match schedule::standing(&item.dispatch, Some(&noted), now, resend_us) {
                 Standing::End(outcome, why) => self.books.end(item, Some(attempt.clone()), outcome, Some(why), now),
-                Standing::Send | Standing::Later(_) => self.books.wait(item, Some(attempt.clone()), until, Some(reason(class))),
+                Standing::Send | Standing::Later(_) => {
+                    let tried = Tried { attempt: attempt.clone(), counts: class.is_about_events() };
+                    self.books.wait(item, Some(tried), until, Some(reason(class)));
+                }
             }
         }
+        until
     }
 
     /// The pixel pauses: what was to be sent goes to `waiting`, so that it holds neither memory nor the offset. Answers until when.
-    pub(super) fn pause(&mut self, pixel: &PixelId, class: Class, code: Option<i64>, retry_after_us: Option<i64>, now: Time) -> Time {
+    ///
+    /// A request that was on its way when the last failure was counted tells of the same trouble: it is none of its own.
+    pub(super) fn pause(
+        &mut self,
+        pixel: &PixelId,
+        class: Class,
+        code: Option<i64>,
+        retry_after_us: Option<i64>,
+        began: Time,
+        now: Time,
+    ) -> Time {
         let mut random = [0; 8];
         self.room.world.fill(&mut random);
         let lane = self.lanes.entry(pixel.clone()).or_default();
-        lane.failures = lane.failures.saturating_add(1);
+        if lane.failures == 0 || began >= lane.failed_at {
+            lane.failures = lane.failures.saturating_add(1);
+            lane.failed_at = now;
+        }
         let pause = schedule::pause(class, code, retry_after_us, lane.failures, u64::from_le_bytes(random), &self.room.config);
         let until = rounded(now.plus_micros(pause));
         let queued = lane.pause(until);

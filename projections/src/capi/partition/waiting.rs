@@ -52,9 +52,9 @@ impl Partition {
             if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
                 if !known.is_told {
-                    self.books.tell(known.delivery.clone(), now);
+                    self.books.tell(known.delivery.clone(), true, now);
                 }
-                self.books.drop_row(&row);
+                self.books.drop_row(&row, !known.is_told);
                 continue;
             }
             let delivery = known.map(|known| known.delivery);
