@@ -11,7 +11,7 @@ use schemas::{
     topic::{Group, Topic},
     verdict::{Answer, Refusal, Verdict},
 };
-use storage::{Begun, CommitError, Consumed, Facts, Lease, Reader, Step, Stored};
+use storage::{Begun, CommitError, Consumed, Facts, Lease, LeaseId, Reader, Step, Stored};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,8 +30,9 @@ use crate::{
 /// Judges one partition until told to stop, or until the partition is asked back.
 pub async fn run(parts: Parts, lease: Lease, stop: CancellationToken) -> Result<(), Error> {
     let judged = tokio::select! {
-        judged = judge(parts, &lease, stop) => judged,
+        biased; // nothing more is begun under a lease that is lost
         () = lease.lost() => Err(CommitError::Fenced.into()),
+        judged = judge(parts, &lease, stop) => judged,
     };
     match judged {
         Err(Error::Commit(CommitError::Fenced)) => {
@@ -43,7 +44,7 @@ pub async fn run(parts: Parts, lease: Lease, stop: CancellationToken) -> Result<
 }
 
 async fn judge(parts: Parts, lease: &Lease, stop: CancellationToken) -> Result<(), Error> {
-    let mut judge = Judge::start(parts, lease.partition()).await?;
+    let mut judge = Judge::start(parts, lease).await?;
     loop {
         let batch = tokio::select! {
             () = stop.cancelled() => break,
@@ -117,6 +118,7 @@ impl std::fmt::Display for Obstacle {
 struct Judge {
     parts: Parts,
     number: u32,
+    lease: LeaseId,
     label: String,
     facts: Facts,
     reader: Reader,
@@ -128,7 +130,8 @@ struct Judge {
 }
 
 impl Judge {
-    async fn start(parts: Parts, number: u32) -> Result<Self, Error> {
+    async fn start(parts: Parts, lease: &Lease) -> Result<Self, Error> {
+        let number = lease.partition();
         let from = parts.storage.committed(Group::Processor, number).await?.next_offset;
         let facts = parts.storage.facts();
         let (filter, warming) = warmth::start(&parts, &facts, number, from).await?;
@@ -138,6 +141,7 @@ impl Judge {
             label: number.to_string(),
             parts,
             number,
+            lease: lease.id(),
             facts,
             reader,
             filter,
@@ -213,7 +217,13 @@ impl Judge {
 
         lookout.remember();
         if let Some(next_offset) = next_offset {
-            step.consumed.push(Consumed { group: Group::Processor, partition: self.number, next_offset, metadata: None });
+            step.consumed.push(Consumed {
+                group: Group::Processor,
+                partition: self.number,
+                next_offset,
+                metadata: None,
+                lease: Some(self.lease),
+            });
             self.begun.push_back(OnItsWay { step: self.parts.storage.begin(step).await?, next_offset });
             self.after_step(&readings, next_offset, &received);
         }

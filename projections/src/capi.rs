@@ -114,7 +114,7 @@ impl Room {
 pub async fn settle(parts: Parts) -> Result<(), Error> {
     let room = Room::of(parts);
     for partition in 0..room.storage.partitions(Topic::Dispatch) {
-        recover::recover(&room, partition).await?;
+        recover::recover(&room, partition, None).await?;
     }
     Ok(())
 }

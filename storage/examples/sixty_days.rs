@@ -123,7 +123,7 @@ fn consumed(positions: &[Position], group: Group) -> Vec<Consumed> {
     for position in positions {
         ends.insert(position.partition, position.offset + 1);
     }
-    let consumed = |(partition, next_offset)| Consumed { group, partition, next_offset, metadata: None };
+    let consumed = |(partition, next_offset)| Consumed { group, partition, next_offset, metadata: None, lease: None };
     ends.into_iter().map(consumed).collect()
 }
 

@@ -6,7 +6,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -42,9 +45,15 @@ impl Claims {
     }
 }
 
+/// Which lease of this process: a partition that is lost and comes back is another lease, and what was begun under the former one is
+/// not made under the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseId(u64);
+
 /// The right to work on one partition. Dropping it gives it back.
 pub struct Lease {
     partition: u32,
+    id: LeaseId,
     standing: watch::Receiver<Standing>,
     register: Arc<Register>,
 }
@@ -53,6 +62,11 @@ impl Lease {
     /// The partition.
     pub fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// Its own number, which goes with what is consumed under it.
+    pub fn id(&self) -> LeaseId {
+        self.id
     }
 
     /// Resolves when the lease should be given back: finish the step at hand, then drop it.
@@ -88,9 +102,12 @@ pub(crate) struct Register {
     entries: Mutex<HashMap<u32, Entry>>,
     changed: Condvar,
     leases: mpsc::UnboundedSender<Result<Lease, ReadError>>,
+    /// Leases so far.
+    count: AtomicU64,
 }
 
 struct Entry {
+    id: LeaseId,
     standing: watch::Sender<Standing>,
     /// Granted anew while the former holder has not let go: the next lease is made when it does, so that a partition never has two.
     again: bool,
@@ -99,7 +116,7 @@ struct Entry {
 impl Register {
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<Result<Lease, ReadError>>) {
         let (leases, receiver) = mpsc::unbounded_channel();
-        (Arc::new(Self { entries: Mutex::default(), changed: Condvar::new(), leases }), receiver)
+        (Arc::new(Self { entries: Mutex::default(), changed: Condvar::new(), leases, count: AtomicU64::new(0) }), receiver)
     }
 
     /// These partitions are ours.
@@ -143,9 +160,10 @@ impl Register {
         Self::lose_in(&mut self.lock(), partitions);
     }
 
-    /// Whether a step that consumed from this partition may still be made true.
-    pub(crate) fn holds(&self, partition: u32) -> bool {
-        self.lock().get(&partition).is_some_and(|entry| *entry.standing.borrow() != Standing::Lost)
+    /// Whether a step that consumed from this partition may still be made true. Under no lease means: by whoever may work on it.
+    pub(crate) fn holds(&self, partition: u32, under: Option<LeaseId>) -> bool {
+        let is_held = |entry: &Entry| *entry.standing.borrow() != Standing::Lost && under.is_none_or(|id| id == entry.id);
+        self.lock().get(&partition).is_some_and(is_held)
     }
 
     /// The partitions that are ours.
@@ -165,8 +183,9 @@ impl Register {
 
     fn lease(self: &Arc<Self>, entries: &mut HashMap<u32, Entry>, partition: u32) {
         let standing = watch::Sender::new(Standing::Held);
-        let lease = Lease { partition, standing: standing.subscribe(), register: self.clone() };
-        entries.insert(partition, Entry { standing, again: false });
+        let id = LeaseId(self.count.fetch_add(1, Ordering::Relaxed));
+        let lease = Lease { partition, id, standing: standing.subscribe(), register: self.clone() };
+        entries.insert(partition, Entry { id, standing, again: false });
         if let Err(unsent) = self.leases.send(Ok(lease)) {
             // Nobody asks for leases any more. The lease is forgotten here, not dropped: its drop would wait for our own lock.
             entries.remove(&partition);
@@ -208,10 +227,10 @@ mod tests {
         let asking = register.clone();
         let asked = tokio::task::spawn_blocking(move || asking.ask_back(&[1], Duration::from_secs(60)));
         lease.asked_back().await;
-        assert!(register.holds(1), "the step at hand may still be made");
+        assert!(register.holds(1, Some(lease.id())), "the step at hand may still be made");
         drop(lease);
         asked.await.expect("no panic");
-        assert!(!register.holds(1));
+        assert!(!register.holds(1, None));
     }
 
     #[tokio::test]
@@ -222,10 +241,12 @@ mod tests {
         register.ask_back(&[1], Duration::ZERO);
         slow.lost().await;
         register.grant([1]);
-        assert!(!register.holds(1), "what the slow one has at hand comes to nothing");
+        assert!(!register.holds(1, None), "what the slow one has at hand comes to nothing");
         assert!(leases.try_recv().is_err());
+        let former = slow.id();
         drop(slow);
         let again = leases.recv().await.expect("open").expect("granted");
-        assert_eq!((again.partition(), register.holds(1)), (1, true));
+        assert_eq!((again.partition(), register.holds(1, Some(again.id()))), (1, true));
+        assert!(!register.holds(1, Some(former)), "what was begun before is made again by whoever reads it again, here or elsewhere");
     }
 }

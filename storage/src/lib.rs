@@ -27,7 +27,7 @@ mod step;
 use std::path::PathBuf;
 
 pub use answers::{Answers, Waiter};
-pub use claims::{Claims, Lease};
+pub use claims::{Claims, Lease, LeaseId};
 pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
 pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};

@@ -8,6 +8,8 @@ use std::{
 use futures_util::future::BoxFuture;
 use schemas::{envelope::Position, row::Row, topic::Group, verdict::Answer};
 
+use crate::claims::LeaseId;
+
 /// What becomes true together.
 #[derive(Debug, Default)]
 pub struct Step {
@@ -65,6 +67,8 @@ pub struct Consumed {
     pub next_offset: u64,
     /// A note for the next start.
     pub metadata: Option<String>,
+    /// Under which lease. Without one whoever may work on the partition may make the step.
+    pub lease: Option<LeaseId>,
 }
 
 /// Why a step is not known to be true. In every case the same step may be made again, by whoever works on the partition then.

@@ -19,7 +19,7 @@ async fn a_log_that_went_back_is_refused() {
     let partition = storage.partition_of(Topic::Raw, b"k");
     storage.appender().append(vec![record(Topic::Raw, "k", "raw")]).await.expect("it is durable");
     let mut step = Step::named("test");
-    step.consumed.push(Consumed { group: Group::Processor, partition, next_offset: 2, metadata: None });
+    step.consumed.push(Consumed { group: Group::Processor, partition, next_offset: 2, metadata: None, lease: None });
     storage.commit(step).await.expect("the brokers take any offset");
     let refused = storage.committed(Group::Processor, partition).await;
     assert!(matches!(&refused, Err(ReadError::Failed(why)) if why.contains("the log went back")), "{refused:?}");
@@ -98,7 +98,7 @@ async fn old_records_leave_when_they_were_read_and_young_ones_and_unread_ones_st
     }
     for (partition, next_offset) in [(0, 5), (1, 1)] {
         let mut step = Step::named("test");
-        step.consumed.push(Consumed { group: Group::Processor, partition, next_offset, metadata: None });
+        step.consumed.push(Consumed { group: Group::Processor, partition, next_offset, metadata: None, lease: None });
         storage.commit(step).await.expect("it is true");
     }
     let mut claims = storage.claims(Group::Processor).expect("the group is joined");

@@ -192,7 +192,7 @@ async fn a_step_is_true_as_a_whole(engine: impl Engine) {
     let mut step = Step::named("judge");
     step.rows.push(Row::Seen { key: "fn_1|purchase|A".into(), leg: LegName::Server, cell: leg(partition, 0) });
     step.records.push(record(Topic::Purchases, "A", "fact"));
-    step.consumed.push(Consumed { group: Group::Processor, partition, next_offset: 1, metadata: Some("note".into()) });
+    step.consumed.push(Consumed { group: Group::Processor, partition, next_offset: 1, metadata: Some("note".into()), lease: None });
     let positions = storage.commit(step).await.expect("it becomes true");
     let storage = engine.reopen(storage).await;
     let seen = storage.facts().seen(&["fn_1|purchase|A".into(), "fn_1|purchase|B".into()]).await.expect("it reads");

@@ -35,7 +35,7 @@ async fn a_log_that_went_back_is_refused() {
     let engine = Embedded::new();
     let storage = engine.open().await;
     let mut step = Step::named("test");
-    step.consumed.push(Consumed { group: Group::Capi, partition: 2, next_offset: 5, metadata: None });
+    step.consumed.push(Consumed { group: Group::Capi, partition: 2, next_offset: 5, metadata: None, lease: None });
     storage.commit(step).await.expect("it becomes true");
     drop(storage);
     let error = open(&engine.config()).err();

@@ -67,7 +67,13 @@ async fn load(data: &Path) {
             step.rows.push(Row::Seen { key, leg: LegName::Server, cell: leg(0, steps) });
         }
         step.records.push(record(Topic::Dead, "k", &steps.to_string()));
-        step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset: 0, metadata: Some(steps.to_string()) });
+        step.consumed.push(Consumed {
+            group: Group::Processor,
+            partition: 0,
+            next_offset: 0,
+            metadata: Some(steps.to_string()),
+            lease: None,
+        });
         storage.commit(step).await.expect("it becomes true");
         appended.await.expect("no panic");
         (next, steps) = (next + RECORDS, steps + 1);

@@ -100,7 +100,13 @@ async fn act(deed: Deed, engine: &Embedded, storage: Storage, model: &mut Model)
             let (_, end) = storage.bounds(Topic::Raw, 0).await.expect("it reads");
             model.committed = u64::from(records).min(end);
             let mut step = Step::named("test");
-            step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset: model.committed, metadata: None });
+            step.consumed.push(Consumed {
+                group: Group::Processor,
+                partition: 0,
+                next_offset: model.committed,
+                metadata: None,
+                lease: None,
+            });
             storage.commit(step).await.expect("it becomes true");
         }
         Deed::Restart => return engine.reopen(storage).await,

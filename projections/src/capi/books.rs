@@ -11,7 +11,7 @@ use schemas::{
     topic::{Group, Topic},
 };
 use serde::{Deserialize, Serialize};
-use storage::{Consumed, Record, Step};
+use storage::{Consumed, LeaseId, Record, Step};
 
 use super::{
     item::{Item, Waits},
@@ -23,6 +23,7 @@ use super::{
 /// The partition's open page. Steps are committed one after another, so each may build on those before it.
 pub struct Books {
     partition: u32,
+    lease: Option<LeaseId>,
     metrics: Metrics,
     offsets: Offsets,
     note: Note,
@@ -80,9 +81,10 @@ pub struct Closed {
 }
 
 impl Books {
-    pub fn new(partition: u32, next_offset: u64, note: Note, metrics: Metrics) -> Self {
+    pub fn new(partition: u32, lease: Option<LeaseId>, next_offset: u64, note: Note, metrics: Metrics) -> Self {
         Self {
             partition,
+            lease,
             metrics,
             offsets: Offsets::new(next_offset),
             note,
@@ -299,6 +301,7 @@ impl Books {
             partition: self.partition,
             next_offset: self.offsets.low(),
             metadata: Some(metadata),
+            lease: self.lease,
         });
         self.show();
         for (outcome, count) in Outcome::ALL.into_iter().zip(std::mem::take(&mut self.ended)).filter(|(_, count)| *count > 0) {

@@ -50,8 +50,9 @@ const CENSUS_US: i64 = 3_600 * SECOND_US;
 pub async fn run(room: Arc<Room>, lease: Lease, stop: CancellationToken) -> Result<(), Error> {
     let number = lease.partition();
     let delivered = tokio::select! {
-        delivered = deliver(room, &lease, stop) => delivered,
+        biased; // nothing more is begun under a lease that is lost
         () = lease.lost() => Err(CommitError::Fenced.into()),
+        delivered = deliver(room, &lease, stop) => delivered,
     };
     match delivered {
         Err(Error::Commit(CommitError::Fenced)) => {
@@ -64,7 +65,7 @@ pub async fn run(room: Arc<Room>, lease: Lease, stop: CancellationToken) -> Resu
 
 async fn deliver(room: Arc<Room>, lease: &Lease, stop: CancellationToken) -> Result<(), Error> {
     let number = lease.partition();
-    let mut partition = Partition::start(room, number).await?;
+    let mut partition = Partition::start(room, lease).await?;
     let from = partition.from;
     let mut reader = partition.room.storage.reader(Topic::Dispatch, number, from);
     loop {
@@ -158,8 +159,9 @@ async fn next(jobs: &mut JoinSet<Event>) -> Result<Event, Error> {
 }
 
 impl Partition {
-    async fn start(room: Arc<Room>, number: u32) -> Result<Self, Error> {
-        let (books, from, next_attempt) = recover::recover(&room, number).await?;
+    async fn start(room: Arc<Room>, lease: &Lease) -> Result<Self, Error> {
+        let number = lease.partition();
+        let (books, from, next_attempt) = recover::recover(&room, number, Some(lease.id())).await?;
         let deliveries = room.storage.deliveries();
         let mut partition = Self {
             label: number.to_string(),

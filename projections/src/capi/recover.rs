@@ -9,7 +9,7 @@ use schemas::{
     row::{Intent, IntentItem},
     topic::{Group, Topic},
 };
-use storage::{Known, Reader};
+use storage::{Known, LeaseId, Reader};
 
 use super::{
     Error, Room,
@@ -25,7 +25,7 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 
 /// Makes this process the partition's owner and tells the attempts that a former one left open, one step each. Answers the partition's
 /// books, where reading begins, and the number of the next attempt.
-pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64, u64), Error> {
+pub async fn recover(room: &Room, partition: u32, lease: Option<LeaseId>) -> Result<(Books, u64, u64), Error> {
     let deliveries = room.storage.deliveries();
     let taken = deliveries.take_over(partition).await?;
     let committed = room.storage.committed(Group::Capi, partition).await?;
@@ -36,7 +36,7 @@ pub async fn recover(room: &Room, partition: u32) -> Result<(Books, u64, u64), E
         None => Note { touched: room.storage.bounds(Topic::Dispatch, partition).await?.1, ..Note::default() },
     };
     let note = Note { touched: note.touched.max(taken.touched_below), ..note };
-    let mut books = Books::new(partition, committed.next_offset, note, room.metrics.clone());
+    let mut books = Books::new(partition, lease, committed.next_offset, note, room.metrics.clone());
     let open = deliveries.open_intents(partition, note.settled, taken.next_attempt).await?;
     for intent in &open {
         books.begin(intent.attempt);

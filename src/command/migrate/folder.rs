@@ -172,7 +172,13 @@ async fn number(from: &Storage, to: &Storage, waiting: &[u64]) -> anyhow::Result
         }
         let note = projections::capi::Note { touched: 0, waiting: *waiting, settled };
         let mut step = Step::named("move");
-        step.consumed.push(Consumed { group: Group::Capi, partition, next_offset: 0, metadata: Some(serde_json::to_string(&note)?) });
+        step.consumed.push(Consumed {
+            group: Group::Capi,
+            partition,
+            next_offset: 0,
+            metadata: Some(serde_json::to_string(&note)?),
+            lease: None,
+        });
         to.commit(step).await?;
     }
     Ok(())

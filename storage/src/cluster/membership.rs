@@ -24,6 +24,7 @@ use super::{
 use crate::{
     claims::{Claims, Register},
     log::ReadError,
+    step::Consumed,
 };
 
 /// How long the thread sleeps when nothing happens.
@@ -126,8 +127,8 @@ impl Membership {
     }
 
     /// Whether a step of this partition may still be made true.
-    pub(super) fn holds(&self, partition: u32) -> bool {
-        self.register.holds(partition)
+    pub(super) fn holds(&self, consumed: &Consumed) -> bool {
+        self.register.holds(consumed.partition, consumed.lease)
     }
 
     /// The partitions that are ours.

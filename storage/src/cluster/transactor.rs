@@ -229,11 +229,12 @@ impl Worker {
         self.parts.membership.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Steps of partitions that are no longer ours are another's to make.
+    /// Steps of partitions that are no longer ours are another's to make; so are those of partitions that were lost meanwhile and are ours
+    /// again: whoever works on them now began from what was committed then.
     fn drop_lost(&self, jobs: &mut Vec<Job>) {
         let Some(membership) = self.membership() else { return };
         for at in (0..jobs.len()).rev() {
-            if jobs[at].consumed.iter().any(|consumed| !membership.holds(consumed.partition)) {
+            if jobs[at].consumed.iter().any(|consumed| !membership.holds(consumed)) {
                 let _ = jobs.remove(at).answer.send(Err(CommitError::Fenced)); // who asked may have stopped waiting
             }
         }
@@ -322,7 +323,7 @@ impl Worker {
         };
         let fence = fence.ok_or(KafkaError::Canceled)?;
         if let Some(membership) = &membership
-            && jobs.iter().flat_map(|job| &job.consumed).any(|consumed| !membership.holds(consumed.partition))
+            && jobs.iter().flat_map(|job| &job.consumed).any(|consumed| !membership.holds(consumed))
         {
             return Err(KafkaError::Canceled);
         }

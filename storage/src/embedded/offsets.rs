@@ -52,7 +52,7 @@ impl Offsets {
     /// Makes durable offsets visible.
     pub(super) fn publish(&self, consumed: impl IntoIterator<Item = Consumed>) {
         let mut all = self.lock();
-        for Consumed { group, partition, next_offset, metadata } in consumed {
+        for Consumed { group, partition, next_offset, metadata, .. } in consumed {
             all.insert((group, partition), Committed { next_offset, metadata });
         }
     }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn an_offset_comes_back_with_its_note() {
         for metadata in [None, Some("attempt 7".to_owned())] {
-            let put = put(&Consumed { group: Group::Capi, partition: 3, next_offset: 77, metadata: metadata.clone() });
+            let put = put(&Consumed { group: Group::Capi, partition: 3, next_offset: 77, metadata: metadata.clone(), lease: None });
             assert_eq!(put.key[..], key(Group::Capi, 3)[..]);
             assert_eq!(decode(&put.value.expect("it is a value")), Ok(Committed { next_offset: 77, metadata }));
         }

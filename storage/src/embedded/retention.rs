@@ -136,7 +136,7 @@ mod tests {
             storage.appender().append(topics.map(append).into()).await.expect("it is durable");
         }
         let mut step = Step::named("test");
-        step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset: 20, metadata: None });
+        step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset: 20, metadata: None, lease: None });
         storage.commit(step).await.expect("it becomes true");
         storage.close().await;
     }

@@ -111,7 +111,7 @@ async fn reader(store: &Storage) -> Result<Reader, ReadError> {
 
 async fn handed_on(spool: &Spool, store: &Storage, events: usize, next_offset: u64) -> Result<(), ReadError> {
     let mut step = Step::named("drain");
-    step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset, metadata: None });
+    step.consumed.push(Consumed { group: Group::Processor, partition: 0, next_offset, metadata: None, lease: None });
     store.commit(step).await.map_err(|error| ReadError::Failed(error.to_string()))?;
     spool.metrics.drained.inc_by(events as u64);
     spool.metrics.events.sub(events as i64);
