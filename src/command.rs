@@ -6,6 +6,7 @@ mod export;
 mod funnel;
 mod migrate;
 mod pixel;
+mod receipt;
 mod tail;
 mod workspace;
 
@@ -89,6 +90,8 @@ pub enum Command {
     Funnel(funnel::Funnel),
     /// Add and list pixels
     Pixel(pixel::Pixel),
+    /// Print the whole life of one order or event
+    Receipt(receipt::Receipt),
     /// Print records of a topic
     Tail(tail::Tail),
     /// Print the ledger's purchases, leads or deliveries

@@ -8,6 +8,7 @@
 //! | `GET /metrics` | no | Prometheus text |
 //! | `GET`, `POST /api/v1/workspaces`, `/funnels`, `/pixels` | yes | lists, and what was made |
 //! | `POST /api/v1/move` | yes | the process takes no more, finishes what it holds, marks its folder and ends |
+//! | `GET /api/v1/receipt?order_id=…\|event_id=…` | yes | the whole life of one order or event |
 //! | `GET /api/v1/tail/{topic}` | yes | one JSON object a line: a record of the log with its place |
 //! | `GET /api/v1/export/{purchases\|leads\|deliveries}` | yes | one JSON object a line: a row of the ledger |
 //!
@@ -23,6 +24,7 @@ mod lines;
 mod metrics;
 mod moving;
 mod probe;
+mod receipt;
 mod refuse;
 mod routes;
 mod server;
@@ -36,7 +38,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
-use schemas::{directory::Directory, secret::Key, world::World};
+use schemas::{
+    directory::Directory,
+    secret::Key,
+    time::{DAY_US, Time},
+    world::World,
+};
 use storage::Storage;
 use tokio::{
     net::TcpListener,
@@ -96,4 +103,14 @@ pub async fn run(listener: TcpListener, parts: Parts, stop: CancellationToken) -
     let config = parts.config.clone();
     let desk = Arc::new(Desk { parts, changing: Mutex::new(()), stop: stop.clone() });
     server::serve(listener, routes::routes(desk), &config, stop).await
+}
+
+/// When Meta stops accepting an event.
+fn deadline(occurred_at: Time) -> Time {
+    occurred_at.plus_micros(7 * DAY_US)
+}
+
+/// The hour of its deadline: a part of the key of `waiting`.
+fn deadline_hour(occurred_at: Time) -> i64 {
+    deadline(occurred_at).seconds() / 3_600
 }

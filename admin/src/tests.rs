@@ -24,6 +24,9 @@ use tower::ServiceExt;
 
 use crate::{Checks, Config, Desk, Metrics, Parts, Token, probe, routes};
 
+mod ledger;
+mod receipt;
+
 struct TestWorld;
 
 impl World for TestWorld {
