@@ -8,6 +8,7 @@ mod migrate;
 mod pixel;
 mod receipt;
 mod tail;
+mod totals;
 mod workspace;
 
 use std::{
@@ -92,6 +93,8 @@ pub enum Command {
     Pixel(pixel::Pixel),
     /// Print the whole life of one order or event
     Receipt(receipt::Receipt),
+    /// Print what became of everything that was dispatched
+    Totals(totals::Totals),
     /// Print records of a topic
     Tail(tail::Tail),
     /// Print the ledger's purchases, leads or deliveries

@@ -1,12 +1,20 @@
-//! What people ask afterwards, by the commands: the life of one order.
+//! What people ask afterwards, by the commands: the life of one order, and whether every dispatch is accounted for, also after `kill -9`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
 mod support;
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::{Value, json};
-use support::{Account, House, MetaBox, rapidmetrics, try_command_on, wait_for};
+use support::{Account, House, MetaBox, rapidmetrics, try_command_on, wait_at_most, wait_for};
 
 fn browser(account: &Account, name: &str, event_id: &str, props: &Value) -> Value {
     let at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as u64;
@@ -72,4 +80,77 @@ fn a_receipt_tells_the_life_of_an_order_and_of_an_event() {
     assert_eq!((unknown.status.code(), text(&unknown.stdout)), (Some(1), ""));
     assert!(text(&unknown.stderr).contains("no order ORD-404 is known here"), "{}", text(&unknown.stderr));
     assert_eq!(said(data.path(), &["receipt"]).status.code(), Some(2), "nothing was asked");
+
+    // What waits is counted with its worth, and nothing is missing.
+    let totals = house.command(&["totals", "--pixel", "5002"]).remove(0);
+    assert_eq!((&totals["holds"], &totals["waiting"], &totals["dispatched"]), (&json!(true), &json!(2), &json!(2)), "{totals}");
+    let money = json!([{"currency": "EUR", "purchases": 1, "amount": 49.90, "amount_minor": 4990}]);
+    assert_eq!(totals["pixels"][0]["waiting_money"], money);
+    let plain = said(data.path(), &["totals"]);
+    let last = text(&plain.stdout).lines().last().unwrap_or_default().to_owned();
+    assert_eq!(last, "4 dispatched = 2 delivered + 0 rejected + 0 expired + 0 cancelled + 0 unknown + 2 waiting");
+    assert!(plain.status.success() && text(&plain.stdout).contains("pixel 5002: 2 waiting, 1 purchase of 49.90 EUR; "), "{plain:?}");
+}
+
+#[test]
+fn totals_hold_while_traffic_runs_and_after_each_kill_in_the_middle_of_deliveries() {
+    let data = tempfile::tempdir().expect("a folder");
+    let meta = MetaBox::start();
+    let mut house = House::start(data.path(), &meta, &[]);
+    let account = house.account(&meta, &["5003", "5004"]);
+    meta.faults(&json!([
+        {"pixel": null, "fault": "http500", "share": 0.1},
+        {"pixel": null, "fault": "reset_after", "share": 0.1},
+        {"pixel": null, "fault": "slow", "ms": 100},
+    ]));
+    let stop = Arc::new(AtomicBool::new(false));
+    let sender = {
+        let (stop, client, account) = (stop.clone(), house.client.clone(), account.clone());
+        std::thread::spawn(move || {
+            let path = format!("/v1/webhook/custom/{}", account.funnel);
+            let headers = [("content-type", "application/json"), ("x-api-key", &*account.api_key)];
+            let mut orders = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let body = json!({"event":"purchase","email":"jane@example.com","amount":1,"order_id":format!("ORD-{orders}")}).to_string();
+                match client.try_send("POST", &path, &headers, body.as_bytes()) {
+                    Ok(answer) if matches!(answer.status, 200 | 202) => orders += 1,
+                    _ => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+            orders
+        })
+    };
+    let holds = |context: &str| {
+        let totals = try_command_on(data.path(), &["totals"]).unwrap_or_else(|why| panic!("{context}: {why}")).remove(0);
+        let outcomes = ["delivered", "rejected", "expired", "cancelled", "unknown", "waiting"];
+        let sum: u64 = outcomes.iter().map(|outcome| totals[*outcome].as_u64().expect("a number")).sum();
+        assert_eq!(
+            (totals["dispatched"].as_u64(), &totals["missing"], &totals["holds"]),
+            (Some(sum), &json!(0), &json!(true)),
+            "{context}: {totals}"
+        );
+        totals
+    };
+    let kills = if std::env::var_os("RAPIDMETRICS_LONG").is_some() { 30 } else { 4 };
+    let mut met_waiting = 0;
+    for kill in 0..kills {
+        let before = holds("before")["dispatched"].as_u64().unwrap_or(0);
+        wait_for("deliveries under way", || (holds("under way")["dispatched"].as_u64()? > before).then_some(()));
+        house.process.kill();
+        met_waiting += holds(&format!("the folder after kill {kill}"))["waiting"].as_u64().unwrap_or(0);
+        house.start_again(&[]);
+        holds(&format!("the process after kill {kill}"));
+    }
+    stop.store(true, Ordering::Relaxed);
+    let orders = sender.join().expect("the sender ends");
+    meta.no_faults();
+    let totals = wait_at_most(Duration::from_secs(120), "everything to be told", || {
+        let totals = holds("the end");
+        (totals["waiting"] == 0 && totals["dispatched"] == orders * 2).then_some(totals)
+    });
+    let dispatched = totals["dispatched"].as_u64().expect("a number");
+    assert_eq!(dispatched, orders * 2, "{orders} orders for two pixels: {totals}");
+    assert_eq!(totals["delivered"].as_u64(), Some(dispatched), "{totals}");
+    assert!(met_waiting > 0, "no kill met a delivery that waited");
+    println!("{kills} kills, {met_waiting} deliveries waiting at them, totals: {totals}");
 }

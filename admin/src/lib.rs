@@ -9,6 +9,7 @@
 //! | `GET`, `POST /api/v1/workspaces`, `/funnels`, `/pixels` | yes | lists, and what was made |
 //! | `POST /api/v1/move` | yes | the process takes no more, finishes what it holds, marks its folder and ends |
 //! | `GET /api/v1/receipt?order_id=…\|event_id=…` | yes | the whole life of one order or event |
+//! | `GET /api/v1/totals` | yes | what became of everything that was dispatched |
 //! | `GET /api/v1/tail/{topic}` | yes | one JSON object a line: a record of the log with its place |
 //! | `GET /api/v1/export/{purchases\|leads\|deliveries}` | yes | one JSON object a line: a row of the ledger |
 //!
@@ -32,6 +33,8 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod token;
+mod told;
+mod totals;
 mod wish;
 
 use std::sync::Arc;
@@ -94,6 +97,8 @@ struct Desk {
     parts: Parts,
     /// Held from the check of a change until it is folded, so that the next change is checked against it.
     changing: Mutex<()>,
+    /// Held while totals are counted, so that their memory has one bound.
+    counting: Mutex<()>,
     /// Ends streams that follow the log.
     stop: CancellationToken,
 }
@@ -101,7 +106,7 @@ struct Desk {
 /// Serves until `stop` is cancelled, then lets what is under way finish.
 pub async fn run(listener: TcpListener, parts: Parts, stop: CancellationToken) -> std::io::Result<()> {
     let config = parts.config.clone();
-    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), stop: stop.clone() });
+    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() });
     server::serve(listener, routes::routes(desk), &config, stop).await
 }
 

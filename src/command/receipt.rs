@@ -87,7 +87,7 @@ impl Receipt {
 }
 
 /// A path with those parameters that are there.
-fn path<const N: usize>(path: &str, parameters: [(&str, Option<String>); N]) -> anyhow::Result<String> {
+pub fn path<const N: usize>(path: &str, parameters: [(&str, Option<String>); N]) -> anyhow::Result<String> {
     let named = parameters.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
     let url = Url::parse_with_params("http://desk/", named)?; // only its query is used
     Ok(format!("{path}?{}", url.query().unwrap_or_default()))

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use schemas::{
+    id::PixelId,
     row::Row,
     time::Time,
     topic::{Group, Topic},
@@ -131,4 +132,8 @@ impl Case {
     pub(super) async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.get(path).await).expect("the answer is JSON")
     }
+}
+
+pub(super) fn pixel(id: &str) -> PixelId {
+    PixelId::parse(id).expect("an id")
 }
