@@ -64,6 +64,7 @@ pub(crate) async fn count_at_most(storage: &Storage, only: Option<PixelId>, mark
         parts,
         left: HashSet::new(),
         revised: HashSet::new(),
+        lost: 0,
         unreadable: 0,
         pixels: BTreeMap::new(),
     };
@@ -75,6 +76,7 @@ pub(crate) async fn count_at_most(storage: &Storage, only: Option<PixelId>, mark
     }
     let mut sum = Counts::default();
     count.pixels.values().for_each(|tally| sum.add(&tally.counts));
+    sum.missing += count.lost;
     Ok(Counted { sum, unreadable: count.unreadable, pixels: count.pixels })
 }
 
@@ -92,6 +94,8 @@ struct Count<'a> {
     left: HashSet<u128>,
     /// Those of them of which the log holds a later revision too.
     revised: HashSet<u128>,
+    /// Missing, and gone from the log before they could be named.
+    lost: u64,
     unreadable: u64,
     pixels: BTreeMap<PixelId, Tally>,
 }
@@ -214,6 +218,8 @@ impl Count<'_> {
                 self.add_rows(rows).await?;
             }
         }
+        // The log let them go meanwhile, ten days old and read by the sink; they had no row.
+        self.lost += self.left.len() as u64;
         self.left.clear();
         self.revised.clear();
         Ok(())
