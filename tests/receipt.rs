@@ -78,7 +78,7 @@ fn a_receipt_tells_the_life_of_an_order_and_of_an_event() {
 
     let unknown = said(data.path(), &["receipt", "--order-id", "ORD-404"]);
     assert_eq!((unknown.status.code(), text(&unknown.stdout)), (Some(1), ""));
-    assert!(text(&unknown.stderr).contains("no order ORD-404 is known here"), "{}", text(&unknown.stderr));
+    assert!(text(&unknown.stderr).contains("no such order is known here"), "{}", text(&unknown.stderr));
     assert_eq!(said(data.path(), &["receipt"]).status.code(), Some(2), "nothing was asked");
 
     // What waits is counted with its worth, and nothing is missing.

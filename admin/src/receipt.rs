@@ -67,7 +67,7 @@ pub(crate) async fn receipt(State(desk): State<Arc<Desk>>, asked: Result<Query<A
     let wanted = checked(&desk, asked)?;
     let found = find::find(&desk, &wanted).await?;
     let mut receipt = compose::compose(&desk, found).await?;
-    receipt.sentence = sentence::sentence(&receipt);
+    receipt.sentence = on_one_line(&sentence::sentence(&receipt));
     Ok(Json(receipt))
 }
 
@@ -105,4 +105,9 @@ fn checked(desk: &Desk, asked: Asked) -> Result<Wanted, Refused> {
         }
     };
     Ok(Wanted { subject, funnels, kind: asked.kind })
+}
+
+/// What pages call their events may hold anything, and a sentence is printed on terminals.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }

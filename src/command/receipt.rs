@@ -79,11 +79,18 @@ impl Receipt {
         if self.json {
             writeln!(out, "{}", answer.get())?;
         } else {
-            account(&mut out, &serde_json::from_str::<Answer>(answer.get())?)?;
+            let mut text = Vec::new();
+            account(&mut text, &serde_json::from_str::<Answer>(answer.get())?)?;
+            out.write_all(for_terminals(&String::from_utf8(text)?).as_bytes())?;
         }
         out.flush()?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What pages call their events may hold anything.
+fn for_terminals(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect()
 }
 
 /// A path with those parameters that are there.

@@ -11,7 +11,7 @@ use schemas::{
 };
 use storage::{ReadError, Readings};
 
-use super::{Subject, Wanted, walk};
+use super::{Subject, Wanted, on_one_line, walk};
 use crate::{Desk, refuse::Refused};
 
 /// Questions asked at a time: in a cluster each is a way to a server and back.
@@ -207,14 +207,14 @@ async fn fact(readings: &Readings, found: &Found) -> Result<Option<Fact>, ReadEr
 
 fn none(subject: &Subject) -> Refused {
     let message = match subject {
-        Subject::Order(order) => format!(
-            "no order {order} is known here: it never reached us, or in another funnel or kind; an order that was just sent is known when its \
-             raw record was judged"
-        ),
-        Subject::Event { id, .. } => format!(
-            "no event {id} is known here: it never reached us, or its traces are older than 90 days; one that no pixel was to hear of is \
-             found with visitor_id and name"
-        ),
+        Subject::Order(_) => {
+            "no such order is known here: it never reached us, or in another funnel or kind; one that was just sent is known as soon as its raw \
+             record was judged"
+        }
+        Subject::Event { .. } => {
+            "no such event is known here: it never reached us, or its traces are older than 90 days; one that no pixel was to hear of is found \
+             with visitor_id and name"
+        }
     };
     Refused::whole(axum::http::StatusCode::NOT_FOUND, "receipt_not_found", message)
 }
@@ -234,7 +234,7 @@ fn several(found: &[Found]) -> Refused {
     };
     let message = format!("several {what}: {}{more}; {ask}", named.join(", "));
     let field = if is_one_funnel { "visitor_id" } else { "funnel_id" };
-    Refused::conflict("several_found", field, message)
+    Refused::conflict("several_found", field, on_one_line(&message))
 }
 
 /// The leg by which the first telling came, if `seen` no longer says it.
