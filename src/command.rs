@@ -6,7 +6,9 @@ mod export;
 mod funnel;
 mod migrate;
 mod pixel;
+mod receipt;
 mod tail;
+mod totals;
 mod workspace;
 
 use std::{
@@ -89,6 +91,10 @@ pub enum Command {
     Funnel(funnel::Funnel),
     /// Add and list pixels
     Pixel(pixel::Pixel),
+    /// Print the whole life of one order or event
+    Receipt(receipt::Receipt),
+    /// Print what became of everything that was dispatched
+    Totals(totals::Totals),
     /// Print records of a topic
     Tail(tail::Tail),
     /// Print the ledger's purchases, leads or deliveries

@@ -55,6 +55,8 @@ async fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
         Some(Command::Workspace(workspace)) => workspace.run(&base).await,
         Some(Command::Funnel(funnel)) => funnel.run(&base).await,
         Some(Command::Pixel(pixel)) => pixel.run(&base).await,
+        Some(Command::Receipt(receipt)) => receipt.run(&base).await,
+        Some(Command::Totals(totals)) => totals.run(&base).await,
         Some(Command::Tail(tail)) => tail.run(&base).await,
         Some(Command::Export(export)) => export.run(&base).await,
         Some(Command::Migrate(migrate)) => migrate.run(&base).await,

@@ -4,11 +4,7 @@
 //! and told as `waiting`. Rows come into being while we read, so those dispatches are told first, each with its row if it has one by
 //! now, and remembered; then all other rows.
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use axum::{
     extract::{Path, State},
@@ -28,6 +24,7 @@ use crate::{
     Desk,
     lines::{self, Ended, Lines},
     refuse::Refused,
+    told::Told,
 };
 
 const ROWS_AT_ONCE: usize = 500;
@@ -139,27 +136,5 @@ fn waiting(dispatch: Dispatch) -> Delivery {
         attempt_log: Vec::new(),
         first_ambiguous_at: None,
         reason: None,
-    }
-}
-
-/// Which deliveries were told already: 128 bits each instead of their texts, so that a million that wait take 32 MB at most.
-#[derive(Default)]
-struct Told {
-    hashes: HashSet<u128>,
-    seeds: [RandomState; 2],
-}
-
-impl Told {
-    fn insert(&mut self, pixel: &str, dedup_key: &str) -> bool {
-        self.hashes.insert(self.hash(pixel, dedup_key))
-    }
-
-    fn contains(&self, pixel: &str, dedup_key: &str) -> bool {
-        self.hashes.contains(&self.hash(pixel, dedup_key))
-    }
-
-    fn hash(&self, pixel: &str, dedup_key: &str) -> u128 {
-        let [high, low] = &self.seeds;
-        u128::from(high.hash_one((pixel, dedup_key))) << 64 | u128::from(low.hash_one((pixel, dedup_key)))
     }
 }

@@ -8,6 +8,8 @@
 //! | `GET /metrics` | no | Prometheus text |
 //! | `GET`, `POST /api/v1/workspaces`, `/funnels`, `/pixels` | yes | lists, and what was made |
 //! | `POST /api/v1/move` | yes | the process takes no more, finishes what it holds, marks its folder and ends |
+//! | `GET /api/v1/receipt?order_id=…\|event_id=…` | yes | the whole life of one order or event |
+//! | `GET /api/v1/totals` | yes | what became of everything that was dispatched |
 //! | `GET /api/v1/tail/{topic}` | yes | one JSON object a line: a record of the log with its place |
 //! | `GET /api/v1/export/{purchases\|leads\|deliveries}` | yes | one JSON object a line: a row of the ledger |
 //!
@@ -23,6 +25,7 @@ mod lines;
 mod metrics;
 mod moving;
 mod probe;
+mod receipt;
 mod refuse;
 mod routes;
 mod server;
@@ -30,13 +33,20 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod token;
+mod told;
+mod totals;
 mod wish;
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use prometheus::Registry;
-use schemas::{directory::Directory, secret::Key, world::World};
+use schemas::{
+    directory::Directory,
+    secret::Key,
+    time::{DAY_US, Time},
+    world::World,
+};
 use storage::Storage;
 use tokio::{
     net::TcpListener,
@@ -87,6 +97,8 @@ struct Desk {
     parts: Parts,
     /// Held from the check of a change until it is folded, so that the next change is checked against it.
     changing: Mutex<()>,
+    /// Held while totals are counted, so that their memory has one bound.
+    counting: Mutex<()>,
     /// Ends streams that follow the log.
     stop: CancellationToken,
 }
@@ -94,6 +106,16 @@ struct Desk {
 /// Serves until `stop` is cancelled, then lets what is under way finish.
 pub async fn run(listener: TcpListener, parts: Parts, stop: CancellationToken) -> std::io::Result<()> {
     let config = parts.config.clone();
-    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), stop: stop.clone() });
+    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() });
     server::serve(listener, routes::routes(desk), &config, stop).await
+}
+
+/// When Meta stops accepting an event.
+fn deadline(occurred_at: Time) -> Time {
+    occurred_at.plus_micros(7 * DAY_US)
+}
+
+/// The hour of its deadline: a part of the key of `waiting`.
+fn deadline_hour(occurred_at: Time) -> i64 {
+    deadline(occurred_at).seconds() / 3_600
 }

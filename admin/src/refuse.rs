@@ -25,6 +25,10 @@ impl Refused {
         Self { status, refusal: Refusal::whole(code, message) }
     }
 
+    pub(crate) fn conflict(code: &'static str, field: &'static str, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::CONFLICT, refusal: Refusal::of(code, field, message) }
+    }
+
     pub(crate) fn unauthorized() -> Self {
         let message = "send `Authorization: Bearer …` with the text of the admin.token file in the data folder";
         Self::whole(StatusCode::UNAUTHORIZED, "unauthorized", message)

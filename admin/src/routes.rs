@@ -9,7 +9,7 @@ use axum::{
     routing::{get, post},
 };
 
-use crate::{Desk, directory, export, health, home, metrics, moving, refuse::Refused, tail, token};
+use crate::{Desk, directory, export, health, home, metrics, moving, receipt, refuse::Refused, tail, token, totals};
 
 /// Wishes are a few hundred bytes; this is room enough for anything sensible.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -21,6 +21,8 @@ pub(crate) fn routes(desk: Arc<Desk>) -> Router {
         .route("/funnels", get(directory::funnels).post(directory::create_funnel))
         .route("/pixels", get(directory::pixels).post(directory::add_pixel))
         .route("/move", post(moving::ask))
+        .route("/receipt", get(receipt::receipt))
+        .route("/totals", get(totals::totals))
         .route("/tail/{topic}", get(tail::tail))
         .route("/export/{what}", get(export::export))
         .fallback(async || Refused::not_found())

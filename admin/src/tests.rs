@@ -24,6 +24,10 @@ use tower::ServiceExt;
 
 use crate::{Checks, Config, Desk, Metrics, Parts, Token, probe, routes};
 
+mod ledger;
+mod receipt;
+mod totals;
+
 struct TestWorld;
 
 impl World for TestWorld {
@@ -79,7 +83,7 @@ fn desk() -> Case {
         config: Config { listen: String::new(), connections_max: 1, header_timeout_ms: 1_000, body_timeout_ms: 1_000 },
         moves: None,
     };
-    let desk = Desk { parts, changing: Mutex::new(()), stop: stop.clone() };
+    let desk = Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() };
     Case { routes: routes::routes(Arc::new(desk)), storage, checks, token, stop, _folder: folder }
 }
 

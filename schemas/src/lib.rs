@@ -6,6 +6,7 @@
 //! 2. The judge reads raw in order, looks up what the ledger [`row::Seen`] says and reaches a [`verdict::Verdict`];
 //!    it concludes a [`fact`] and, for each pixel, a [`dispatch::Dispatch`]: Meta's event ([`meta`]) as frozen bytes.
 //! 3. The sink sends dispatches in batches and records what became of each as a [`delivery::Delivery`].
+//! 4. Whoever asks what became of an order gets a [`receipt::Receipt`].
 //!
 //! Who may send and where it goes stands in the [`directory::Directory`]; the [`topic`]s carry all of it.
 //!
@@ -25,6 +26,7 @@ pub mod money;
 pub mod order;
 pub mod person;
 pub mod raw;
+pub mod receipt;
 pub mod row;
 pub mod secret;
 pub mod session;

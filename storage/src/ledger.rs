@@ -151,8 +151,33 @@ impl Readings {
         self.engine.purchase(funnel, order_or_event_id).await
     }
 
+    /// One lead, found as a purchase is.
+    pub async fn lead(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Lead>, ReadError> {
+        self.engine.lead(funnel, order_or_event_id).await
+    }
+
     /// One delivery.
     pub async fn delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
         self.engine.look_at_delivery(pixel, dedup_key).await
+    }
+
+    /// What is known of one dedup key (its text).
+    pub async fn seen(&self, key: &str) -> Result<Option<Seen>, ReadError> {
+        self.engine.look_at_seen(key).await
+    }
+
+    /// One waiting dispatch. A row counts only while its delivery has no outcome.
+    pub async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+        self.engine.look_at_waiting(pixel, deadline_hour, dedup_key).await
+    }
+
+    /// A visitor.
+    pub async fn visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
+        self.engine.look_at_visitor(funnel, visitor).await
+    }
+
+    /// A person by e-mail digest.
+    pub async fn person(&self, funnel: &FunnelId, email: &Digest) -> Result<Option<PersonRow>, ReadError> {
+        self.engine.look_at_person(funnel, email).await
     }
 }

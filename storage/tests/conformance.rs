@@ -16,7 +16,7 @@ use schemas::{
     topic::{Group, Topic},
 };
 use storage::{AppendError, CommitError, Consumed, ReadError, Reader, Step, Storage, Stored};
-use support::{Cluster, Embedded, Engine, at, delivery, funnel, leg, pixel, purchase, record, values, visitor, waiting};
+use support::{Cluster, Embedded, Engine, at, delivery, funnel, lead, leg, pixel, purchase, record, values, visitor, waiting};
 use uuid::Uuid;
 
 /// Runs each check on each engine, as a test of its own.
@@ -56,6 +56,7 @@ on_every_engine!(
     people_merge_within_one_step,
     a_person_may_have_several_keys,
     purchases_and_leads_keep_their_newest_revision,
+    whoever_looks_sees_what_judge_and_sink_wrote,
     pages_lead_through_all_rows_once,
     the_last_two_filter_snapshots_are_kept,
     a_large_filter_snapshot_comes_back_whole,
@@ -320,6 +321,34 @@ async fn purchases_and_leads_keep_their_newest_revision(engine: impl Engine) {
     assert_eq!(read("A").await, Some(("fn_1:A".to_owned(), 2)), "an order goes before an event of the same name");
     assert_eq!(read("B").await, None);
     assert_eq!(readings.purchases(None, 10).await.expect("it reads").rows.len(), 2);
+}
+
+async fn whoever_looks_sees_what_judge_and_sink_wrote(engine: impl Engine) {
+    let storage = engine.open().await;
+    let email = Digest::of("a@b.example");
+    let known = Visitor { funnel_id: funnel(), visitor_id: visitor(), person: None, context: None, consent: None };
+    let known = Visitor { consent: Some(Cell { at: at(5), value: Consent::Granted }), ..known };
+    let person = PersonRow { funnel_id: funnel(), email, context: Some(Cell { at: at(3), value: Context::default() }), consent: None };
+    let leads = [lead(Some("A"), "fn_1:A", 1), lead(None, "e", 1), lead(Some("A"), "fn_1:A", 2)];
+    let rows = [
+        Row::Seen { key: "fn_1|lead|A".into(), leg: LegName::Browser, cell: leg(1, 7) },
+        Row::Visitor(Box::new(known.clone())),
+        Row::Person(Box::new(person.clone())),
+        Row::Waiting(Box::new(waiting(1, pixel(7), "fn_1|lead|A", 400, 10))),
+    ];
+    commit(&storage, rows.into_iter().chain(leads.map(|lead| Row::Lead(Box::new(lead))))).await;
+    let readings = storage.readings();
+    let seen = async |key| readings.seen(key).await.expect("it reads");
+    assert_eq!(seen("fn_1|lead|A").await, Some(Seen { browser: Some(leg(1, 7)), server: None }));
+    assert_eq!(seen("fn_1|lead|B").await, None);
+    let read = async |key| readings.lead(&funnel(), key).await.expect("it reads").map(|row| (row.event_id, row.revision));
+    assert_eq!(read("A").await, Some(("fn_1:A".to_owned(), 2)));
+    assert_eq!((read("e").await, read("B").await), (Some(("e".to_owned(), 1)), None));
+    let row = async |hour| readings.waiting(&pixel(7), hour, "fn_1|lead|A").await.expect("it reads").map(|row| row.due_at);
+    assert_eq!((row(400).await, row(401).await), (Some(at(10)), None));
+    assert_eq!(readings.visitor(&funnel(), &visitor()).await, Ok(Some(known)));
+    assert_eq!(readings.person(&funnel(), &email).await, Ok(Some(person)));
+    assert_eq!(readings.person(&funnel(), &Digest::of("nobody")).await, Ok(None));
 }
 
 async fn pages_lead_through_all_rows_once(engine: impl Engine) {

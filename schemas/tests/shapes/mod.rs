@@ -5,7 +5,7 @@
 use std::{fs, path::PathBuf};
 
 use schemars::{JsonSchema, Schema};
-use schemas::{dead, delivery, directory, dispatch, fact, raw, row, verdict};
+use schemas::{dead, delivery, directory, dispatch, fact, raw, receipt, row, verdict};
 use serde::{Deserialize, Serialize};
 
 /// One shape.
@@ -40,6 +40,7 @@ shapes! {
     "event": fact::Event,
     "dispatch": dispatch::Dispatch,
     "delivery": delivery::Delivery,
+    "receipt": receipt::Receipt,
     "answer": verdict::Answer,
     "directory": directory::DirectoryRecord,
     "dead": dead::Dead,

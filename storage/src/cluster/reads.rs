@@ -126,6 +126,26 @@ impl Cluster {
         self.ledger.purchase(funnel, order_or_event_id).await.map_err(failed)
     }
 
+    pub(crate) async fn lead(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Lead>, ReadError> {
+        self.ledger.lead(funnel, order_or_event_id).await.map_err(failed)
+    }
+
+    pub(crate) async fn look_at_seen(&self, key: &str) -> Result<Option<Seen>, ReadError> {
+        self.ledger.seen_one(key).await.map_err(failed)
+    }
+
+    pub(crate) async fn look_at_waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+        self.ledger.waiting(pixel, deadline_hour, dedup_key).await.map_err(failed)
+    }
+
+    pub(crate) async fn look_at_visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
+        self.ledger.visitor(funnel, visitor).await.map_err(failed)
+    }
+
+    pub(crate) async fn look_at_person(&self, funnel: &FunnelId, email: &Digest) -> Result<Option<PersonRow>, ReadError> {
+        self.ledger.person(funnel, email).await.map_err(failed)
+    }
+
     pub(crate) async fn look_at_delivery(&self, pixel: &PixelId, dedup_key: &str) -> Result<Option<Delivery>, ReadError> {
         Ok(self.ledger.delivery(pixel, dedup_key).await.map_err(failed)?.map(|(delivery, _)| delivery))
     }

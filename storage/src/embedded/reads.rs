@@ -137,6 +137,26 @@ impl Embedded {
         row::purchase::get(&*self.store()?, funnel, order_or_event_id)
     }
 
+    pub(crate) async fn lead(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Lead>, ReadError> {
+        row::lead::get(&*self.store()?, funnel, order_or_event_id)
+    }
+
+    pub(crate) async fn look_at_seen(&self, key: &str) -> Result<Option<Seen>, ReadError> {
+        row::seen::get(&*self.store()?, key)
+    }
+
+    pub(crate) async fn look_at_waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+        self.waiting(pixel, deadline_hour, dedup_key).await
+    }
+
+    pub(crate) async fn look_at_visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
+        self.visitor(funnel, visitor).await
+    }
+
+    pub(crate) async fn look_at_person(&self, funnel: &FunnelId, email: &Digest) -> Result<Option<PersonRow>, ReadError> {
+        self.person(funnel, email).await
+    }
+
     fn page<T>(
         &self,
         table: Table,

@@ -9,7 +9,7 @@ use schemas::{
     delivery::{Delivery, Outcome},
     dispatch::Dispatch,
     envelope::{Kind, Position},
-    fact::Purchase,
+    fact::{Lead, Purchase},
     id::{FunnelId, PixelId, VisitorId, WorkspaceId},
     order::OrderId,
     row::{Leg, Waiting},
@@ -189,6 +189,13 @@ pub fn purchase(order: Option<&str>, event_id: &str, revision: u32) -> Purchase 
         properties: None,
         metadata: None,
     }
+}
+
+/// A lead.
+pub fn lead(order: Option<&str>, event_id: &str, revision: u32) -> Lead {
+    let mut words = serde_json::to_value(purchase(order, event_id, revision)).expect("a fact is JSON");
+    words["type"] = "lead".into();
+    serde_json::from_value(words).expect("leads and purchases say the same of themselves")
 }
 
 /// A delivery.

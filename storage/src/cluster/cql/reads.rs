@@ -36,7 +36,8 @@ impl Ledger {
         stream::iter(asked).buffered(self.0.in_flight_max).try_collect().await
     }
 
-    async fn seen_one(&self, key: &str) -> Result<Option<Seen>, LedgerError> {
+    /// The same of one key.
+    pub(crate) async fn seen_one(&self, key: &str) -> Result<Option<Seen>, LedgerError> {
         let row = self.one_row::<Legs>(&self.statements()?.get_seen, (write::funnel_of(key), key), "seen").await?;
         row.map(seen).transpose()
     }
@@ -126,10 +127,23 @@ impl Ledger {
     }
 
     pub(crate) async fn purchase(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Purchase>, LedgerError> {
+        self.fact(&self.statements()?.get_purchase, funnel, order_or_event_id, "purchases").await
+    }
+
+    pub(crate) async fn lead(&self, funnel: &FunnelId, order_or_event_id: &str) -> Result<Option<Lead>, LedgerError> {
+        self.fact(&self.statements()?.get_lead, funnel, order_or_event_id, "leads").await
+    }
+
+    async fn fact<T: DeserializeOwned>(
+        &self,
+        asked: &Asked,
+        funnel: &FunnelId,
+        order_or_event_id: &str,
+        table: &'static str,
+    ) -> Result<Option<T>, LedgerError> {
         for key in [write::fact_key(Some(order_or_event_id), ""), write::fact_key(None, order_or_event_id)] {
-            let asked = &self.statements()?.get_purchase;
-            if let Some((fact,)) = self.one_row::<(String,)>(asked, (funnel.as_str(), key), "purchases").await? {
-                return from_json("purchases", &fact).map(Some);
+            if let Some((fact,)) = self.one_row::<(String,)>(asked, (funnel.as_str(), key), table).await? {
+                return from_json(table, &fact).map(Some);
             }
         }
         Ok(None)

@@ -62,6 +62,7 @@ statements! {
     put_purchase_by_day: Idempotent,
         "INSERT INTO purchases_by_day (funnel, day, bucket, fact_key, fact) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
     put_lead: Idempotent, "INSERT INTO leads (funnel, fact_key, fact) VALUES (?, ?, ?) USING TIMESTAMP ?";
+    get_lead: Idempotent, "SELECT fact FROM leads WHERE funnel = ? AND fact_key = ?";
     page_leads: Idempotent, "SELECT fact FROM leads";
     put_lead_by_day: Idempotent,
         "INSERT INTO leads_by_day (funnel, day, bucket, fact_key, fact) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?";
