@@ -1,5 +1,7 @@
 //! The conclusions, pure: from a ruling and what stands around the record to the list of effects.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use schemas::{
     dead::{Dead, DeadReason},
@@ -8,7 +10,7 @@ use schemas::{
     fact::{Context, Event, Lead, LegName, Purchase, amount_json},
     id::PixelId,
     key::DedupKey,
-    meta::{self, ActionSource, Conversion},
+    meta::{self, ActionSource, Conversion, Frozen},
     money::Money,
     order::OrderId,
     person::{self, Digest, Person},
@@ -59,7 +61,9 @@ fn dead(reading: &Reading<'_>, reason: DeadReason) -> Dead {
 
 /// The first record of its leg: it is remembered, concluded, and dispatched unless the other leg already was.
 fn new_leg(reading: &Reading<'_>, joined: Option<&Leg>, around: Surroundings, actions: &mut Vec<Action>) {
-    let withheld = matches!(around.consent, Some(Consent::Denied | Consent::Pending));
+    // Whoever refused on the page refused for the order, also where the backend's leg cannot know the browser by the e-mail.
+    let joined_consent = joined.and_then(|leg| leg.context.as_deref()).and_then(|context| context.consent);
+    let withheld = refuses(around.consent) || refuses(joined_consent);
     let cell = cell(reading, leg_context(reading, &around));
     let sides = Sides::of(reading.telling.leg, &cell, joined);
 
@@ -73,7 +77,7 @@ fn new_leg(reading: &Reading<'_>, joined: Option<&Leg>, around: Surroundings, ac
     }
     let is_revision = joined.is_some() && reading.subject == Subject::Purchase && reading.telling.leg == LegName::Server;
     match joined {
-        None if reading.subject != Subject::Identify => {
+        None if reading.is_dispatched => {
             dispatch(reading, &sides, &reading.raw.pixels, 1, &around.context, withheld, actions);
         }
         // The same delivery told better: for exactly the pixels of the browser leg, under its context.
@@ -87,6 +91,11 @@ fn new_leg(reading: &Reading<'_>, joined: Option<&Leg>, around: Surroundings, ac
     actions.push(Action::Remember { key: reading.key.clone(), leg: reading.telling.leg, cell: Box::new(cell) });
 }
 
+/// Whether somebody has not agreed to be measured.
+fn refuses(consent: Option<Consent>) -> bool {
+    matches!(consent, Some(Consent::Denied | Consent::Pending))
+}
+
 fn leg_context(reading: &Reading<'_>, around: &Surroundings) -> LegContext {
     let (product_name, properties, metadata) = match &reading.content {
         Content::Webhook(hook) => (hook.product_name.as_deref().map(str::to_owned), None, hook.metadata.map(ToOwned::to_owned)),
@@ -96,7 +105,11 @@ fn leg_context(reading: &Reading<'_>, around: &Surroundings) -> LegContext {
         occurred_at: reading.occurred_at,
         person: around.person.clone(),
         visitor_id: reading.raw.visitor_id.clone(),
-        client: reading.context.clone(),
+        client: match reading.telling.leg {
+            LegName::Browser => around.context.clone(),
+            LegName::Server => reading.context.clone(), // what is borrowed is no part of what the backend told
+        },
+        consent: around.consent.filter(|consent| reading.telling.leg == LegName::Browser && refuses(Some(*consent))),
         product_name,
         properties,
         metadata,
@@ -156,6 +169,19 @@ impl<'a> Sides<'a> {
         })
     }
 
+    /// Where it happened: where the browser leg was, else what a backend may borrow. The backend's own word on data use wins.
+    fn context<'b>(&self, borrowed: &'b Context) -> Cow<'b, Context>
+    where
+        'a: 'b,
+    {
+        let client = |leg: Option<&'a Leg>| leg.and_then(|leg| leg.context.as_deref()).map(|context| &*context.client);
+        let place = client(self.browser).unwrap_or(borrowed);
+        match client(self.server).and_then(|server| server.data_use) {
+            Some(told) if place.data_use != Some(told) => Cow::Owned(Context { data_use: Some(told), ..place.clone() }),
+            _ => Cow::Borrowed(place),
+        }
+    }
+
     /// When it happened by the leg that knows best: the browser was there.
     fn occurred_at(&self, or: Time) -> Time {
         self.browser.and_then(|leg| leg.context.as_deref()).map_or(or, |context| context.occurred_at)
@@ -176,7 +202,7 @@ impl<'a> Sides<'a> {
     fn product_name(&self) -> Option<String> {
         self.first(|context| context.product_name.clone()).or_else(|| {
             let properties = schemas::json::Fields::parse(self.properties()?.get()).ok()?;
-            schemas::json::string(properties.get("content_name")?).map(std::borrow::Cow::into_owned)
+            schemas::json::string(properties.get("content_name")?).map(Cow::into_owned)
         })
     }
 }
@@ -270,14 +296,10 @@ fn dispatch(
         return;
     }
     let occurred_at = sides.occurred_at(reading.occurred_at);
-    let browser = sides.browser.and_then(|leg| leg.context.as_deref());
-    let (payload, withheld) = if withheld {
-        (None, Some(Withheld::NoConsent))
+    let frozen = if withheld {
+        Frozen { payload: None, withheld: Some(Withheld::NoConsent), fact: None }
     } else {
-        match payload(reading, sides, browser.map_or(borrowed, |context| &context.client), occurred_at) {
-            Ok(payload) => (Some(payload), None),
-            Err(withheld) => (None, Some(withheld)),
-        }
+        freeze(reading, sides, &sides.context(borrowed), occurred_at)
     };
     for pixel_id in pixels {
         actions.push(Action::Dispatch(Box::new(Dispatch {
@@ -295,15 +317,16 @@ fn dispatch(
             dedup_key: reading.key.clone(),
             revision,
             not_before: None, // the wait for the server leg is set here when it comes
-            payload: payload.clone(),
-            withheld: withheld.clone(),
+            payload: frozen.payload.clone(),
+            withheld: frozen.withheld.clone(),
+            fact: frozen.fact.clone(),
         })));
     }
 }
 
-fn payload(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred_at: Time) -> Result<Box<RawValue>, Withheld> {
+fn freeze(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred_at: Time) -> Frozen {
     let person = sides.person();
-    let visitor = sides.first(|context| context.visitor_id.clone());
+    let visitor = sides.first(|context| context.visitor_id.as_ref()).or(context.visitor_id.as_ref());
     let visitor = visitor.and_then(|visitor| person::external_id(visitor.as_str())).map(|text| Digest::of(&text));
     // Another event than a purchase or lead is told by its properties alone, which Meta's event is rendered from as they are.
     let (money, product_name) = match &reading.content {
@@ -324,6 +347,5 @@ fn payload(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred
         product_name: product_name.as_deref(),
         properties: sides.properties().map(RawValue::get),
     };
-    meta::check(&conversion)?;
-    Ok(RawValue::from_string(meta::render(&conversion)).expect("Meta's event is rendered as JSON"))
+    meta::freeze(&conversion, reading.telling.leg)
 }

@@ -61,8 +61,10 @@ pub struct Reading<'a> {
     pub clear: ClearPerson,
     /// The same in digests.
     pub person: Person,
-    /// Where the browser was; empty on a webhook.
+    /// Where the browser was; on a webhook only how Meta may use what is told.
     pub context: Arc<Context>,
+    /// Whether Meta is told of it.
+    pub is_dispatched: bool,
 }
 
 /// Why a raw record cannot be read.
@@ -102,12 +104,14 @@ pub fn read(stored: &Stored) -> Result<Reading<'_>, Unreadable<'_>> {
         }
     };
     let person = Person::hashed(&clear, None, raw.received_at);
-    let context = match leg {
-        LegName::Browser => session::context(raw.page, raw.ids, raw.client_ip.as_deref(), raw.user_agent.as_deref()),
-        LegName::Server => Context::default(),
+    let (context, is_pixel_only) = match &content {
+        Content::Event(event) => (session::context(&raw, event, occurred_at), event.is_pixel_only),
+        Content::Webhook(hook) => (Context { data_use: hook.data_use, ..Context::default() }, false),
     };
     let context = Arc::new(context);
-    let dispatches = if subject == Subject::Identify { 0 } else { raw.pixels.len() as u32 };
+    // The other leg of an order tells its delivery better, so an order is dispatched whatever its page wishes.
+    let is_dispatched = subject != Subject::Identify && (!is_pixel_only || key.is_order());
+    let dispatches = if is_dispatched { raw.pixels.len() as u32 } else { 0 };
     let telling = Telling {
         leg,
         is_purchase: subject == Subject::Purchase,
@@ -121,7 +125,7 @@ pub fn read(stored: &Stored) -> Result<Reading<'_>, Unreadable<'_>> {
         key,
     };
     let key = telling.key.to_string();
-    Ok(Reading { digest: filter::digest(&key), key, subject, telling, content, occurred_at, clear, person, context, raw })
+    Ok(Reading { digest: filter::digest(&key), key, subject, telling, content, occurred_at, clear, person, context, is_dispatched, raw })
 }
 
 fn envelope(stored: &Stored) -> Result<Raw<'_>, Unreadable<'_>> {

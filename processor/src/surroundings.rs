@@ -9,6 +9,7 @@ use std::{
 use futures_util::{FutureExt as _, future::try_join_all};
 use lru::LruCache;
 use schemas::{
+    click,
     fact::Context,
     id::{FunnelId, VisitorId},
     person::{ClearPerson, Digest, Person, SealedPerson},
@@ -177,16 +178,20 @@ impl<'a> Lookout<'a> {
             None => reading.person.clone(),
         };
         let consent = reading.raw.consent.or(known.as_ref().and_then(|v| v.consent.as_ref()).map(|cell| cell.value));
-        let changes = changes(known.as_deref(), reading, &person, at);
-        let mut found = Surroundings { consent, context: reading.context.clone(), ..Surroundings::default() };
+        let context = remembering(reading, known.as_deref());
+        let changes = changes(known.as_deref(), reading, &person, &context, at);
+        let mut found = Surroundings { consent, ..Surroundings::default() };
         if let Some((new_person, new_context, new_consent)) = changes {
             // A person is reachable by e-mail as soon as the visitor is known under one, so that a webhook finds the browser.
             if let Some(email) = person.email_sha256 {
+                // Whoever is now known by another address brings along what the browser said before.
+                let is_new = known_person.and_then(|earlier| earlier.email_sha256) != Some(email);
+                let said_before = || known.as_ref().filter(|_| is_new).and_then(|v| v.consent.clone());
                 let row = PersonRow {
                     funnel_id: funnel.clone(),
                     email,
-                    context: Some(Cell { at, value: (*reading.context).clone() }),
-                    consent: new_consent.clone(),
+                    context: Some(Cell { at, value: Context { visitor_id: Some(visitor_id.clone()), ..(*context).clone() } }),
+                    consent: new_consent.clone().or_else(said_before),
                 };
                 self.remember_person(&row);
                 found.person_row = Some(Box::new(row));
@@ -207,6 +212,7 @@ impl<'a> Lookout<'a> {
         } else {
             self.visitors.insert(slot, known);
         }
+        found.context = context;
         found.person = person;
         Ok(found)
     }
@@ -275,19 +281,38 @@ type Changes = (Option<Cell<Person>>, Option<Cell<Context>>, Option<Cell<Consent
 
 /// The visitor's cells that this record changes; `None` if it changes none. A page's address alone is no change, or every page view
 /// would write a row; it is taken along when something else changes, and by every identify, purchase and lead.
-fn changes(known: Option<&Visitor>, reading: &Reading<'_>, person: &Person, at: Time) -> Option<Changes> {
+fn changes(known: Option<&Visitor>, reading: &Reading<'_>, person: &Person, context: &Context, at: Time) -> Option<Changes> {
     let is_new = |old: Option<&Person>| !person.is_empty() && old.is_none_or(|old| old != person);
     let old_context = known.and_then(|v| v.context.as_ref()).map(|cell| &cell.value);
     let moved = |old: &Context, new: &Context| {
         let elsewhere = reading.subject != Subject::Track && old.url != new.url;
-        elsewhere || (&old.fbp, &old.fbc, &old.client_ip, &old.user_agent) != (&new.fbp, &new.fbc, &new.client_ip, &new.user_agent)
+        elsewhere || marks(old) != marks(new)
     };
     let new_person = is_new(known.and_then(|v| v.person.as_ref()).map(|cell| &cell.value)).then(|| Cell { at, value: person.clone() });
-    let new_context = old_context.is_none_or(|old| moved(old, &reading.context)).then(|| Cell { at, value: (*reading.context).clone() });
+    let new_context = old_context.is_none_or(|old| moved(old, context)).then(|| Cell { at, value: context.clone() });
     let old_consent = known.and_then(|v| v.consent.as_ref()).map(|cell| cell.value);
     let new_consent = reading.raw.consent.filter(|consent| Some(*consent) != old_consent).map(|value| Cell { at, value });
     let any = new_person.is_some() || new_context.is_some() || new_consent.is_some();
     any.then_some((new_person, new_context, new_consent))
+}
+
+/// What Meta knows a browser by, and how it may use that.
+fn marks(context: &Context) -> impl PartialEq + '_ {
+    (&context.fbp, &context.fbc, &context.client_ip, &context.user_agent, context.data_use)
+}
+
+/// Where the browser is, completed by what it said of itself before: a cookie that is blocked or was deleted does not lose the click
+/// that brought the visitor, and a limit of use holds until another word. Address and user agent are the request's own.
+fn remembering(reading: &Reading<'_>, known: Option<&Visitor>) -> Arc<Context> {
+    let own = &reading.context;
+    let Some(old) = known.and_then(|v| v.context.as_ref()).map(|cell| &cell.value) else { return own.clone() };
+    let fbp = own.fbp.as_deref().or(old.fbp.as_deref());
+    let fbc = click::kept(own.fbc.as_deref(), old.fbc.as_deref(), reading.occurred_at);
+    let data_use = own.data_use.or(old.data_use);
+    if (own.fbp.as_deref(), own.fbc.as_deref(), own.data_use) == (fbp, fbc, data_use) {
+        return own.clone();
+    }
+    Arc::new(Context { fbp: fbp.map(str::to_owned), fbc: fbc.map(str::to_owned), data_use, ..(**own).clone() })
 }
 
 /// Seals the clear fields. The nonce follows from the record and the key, so that a replay seals the same bytes; one record seals one

@@ -1,175 +1,18 @@
 //! The judge on the real embedded engine: raw records in, facts, dispatches and answers out.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+mod stage;
 
-use processor::{Config, Metrics, Parts};
 use schemas::{
-    id::{FunnelId, PixelId, VisitorId, WorkspaceId},
-    money::Currency,
-    raw::{Consent, Raw, RawKind},
-    secret::Key,
-    session::Event,
-    time::Time,
+    id::{FunnelId, VisitorId},
+    raw::Consent,
     topic::{Group, Topic},
     verdict::{ConflictField, Verdict},
-    webhook::Webhook,
     world::World,
 };
-use serde_json::{Value, json, value::RawValue};
-use storage::{Append, Storage};
-use tokio_util::sync::CancellationToken;
-
-/// A world whose time moves by a millisecond at each look and whose bytes count up.
-#[derive(Default)]
-struct CountingWorld(AtomicU64);
-
-impl World for CountingWorld {
-    fn now(&self) -> Time {
-        Time::from_millis(1_764_000_000_000 + self.0.fetch_add(1, Ordering::Relaxed) as i64)
-    }
-    fn fill(&self, bytes: &mut [u8]) {
-        let n = self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        bytes.iter_mut().zip(n.iter().cycle()).for_each(|(to, from)| *to = *from);
-    }
-}
-
-struct Room {
-    storage: Storage,
-    world: Arc<CountingWorld>,
-    config: Config,
-}
-
-fn config(always_cold: bool) -> Config {
-    Config {
-        batch_records_max: 100,
-        batch_bytes_max: 1 << 20,
-        filter_first_keys: 1_000,
-        filter_bytes_max: 1 << 20,
-        snapshot_records: 3,
-        drain_timeout_ms: 8_000,
-        visitors_cached: 1_000,
-        filter_always_cold: always_cold,
-        person_keys_cached: 100,
-    }
-}
-
-impl Room {
-    fn open(data: &Path, always_cold: bool) -> Self {
-        let storage = Storage::open_embedded(&storage::Config {
-            data: data.to_owned(),
-            partitions: 2,
-            free_bytes_min: 0,
-            queue_bytes_max: 1 << 24,
-            pause_at: None,
-            fail_sync_after: None,
-        });
-        Self { storage: storage.expect("the folder is free"), world: Arc::default(), config: config(always_cold) }
-    }
-
-    fn judge(&self) -> (CancellationToken, tokio::task::JoinHandle<Result<(), processor::Error>>) {
-        let stop = CancellationToken::new();
-        let parts = Parts {
-            storage: self.storage.clone(),
-            keys: Key::new([7; 32]),
-            world: self.world.clone(),
-            config: self.config.clone(),
-            metrics: Metrics::new(),
-        };
-        (stop.clone(), tokio::spawn(processor::run(parts, stop)))
-    }
-
-    /// Appends one raw event as the door would, and waits for its verdict.
-    async fn tell(&self, raw: Raw<'_>, partition_key: String) -> Verdict {
-        let answers = self.storage.answers().await.expect("the store is open");
-        let mut waiter = answers.expect(raw.id);
-        let append =
-            Append { topic: Topic::Raw, key: partition_key.into(), value: serde_json::to_vec(&raw).unwrap().into(), time: raw.received_at };
-        self.storage.appender().append(vec![append]).await.expect("it is durable");
-        tokio::time::timeout(Duration::from_secs(30), waiter.verdict()).await.expect("a verdict comes").expect("it is told")
-    }
-
-    async fn webhook(&self, body: &str) -> Verdict {
-        let body = RawValue::from_string(body.to_owned()).unwrap();
-        let mut raw = self.raw(RawKind::Webhook, &body);
-        let hook = Webhook::parse(body.get(), raw.currency).expect("the door would let it through");
-        let funnel = raw.funnel_id.clone();
-        if let Some(order) = &hook.order_id {
-            raw.event_id = schemas::key::order_event_id(&funnel, order).into();
-        }
-        let key = hook.dedup_key(&funnel, &raw.event_id).partition_key();
-        self.tell(raw, key).await
-    }
-
-    async fn browser(&self, event: Value, consent: Consent) -> Verdict {
-        let body = RawValue::from_string(event.to_string()).unwrap();
-        let page = RawValue::from_string(json!({"url":"https://shop.example/thanks"}).to_string()).unwrap();
-        let ids = RawValue::from_string(json!({"fbp":"fb.1.1596403881668.1116446470"}).to_string()).unwrap();
-        let person = RawValue::from_string(json!({"email":"Jane@Example.com"}).to_string()).unwrap();
-        let mut raw = self.raw(RawKind::Track, &body);
-        let funnel = raw.funnel_id.clone();
-        let read = Event::parse(body.get(), &funnel).expect("the door would let it through");
-        raw.event_id = read.event_id.clone();
-        raw.visitor_id = Some(read.visitor_id.clone());
-        raw.page = Some(&page);
-        raw.ids = Some(&ids);
-        raw.person = Some(&person);
-        raw.consent = Some(consent);
-        raw.client_ip = Some("203.0.113.7".into());
-        raw.user_agent = Some("Test/1.0".into());
-        let key = read.dedup_key(&funnel).partition_key();
-        self.tell(raw, key).await
-    }
-
-    fn raw<'a>(&self, kind: RawKind, body: &'a RawValue) -> Raw<'a> {
-        let id = self.world.new_id();
-        Raw {
-            id,
-            kind,
-            version: 1,
-            funnel_id: FunnelId::parse("fn_1").unwrap(),
-            workspace_id: WorkspaceId::parse("ws_1").unwrap(),
-            received_at: self.world.now(),
-            event_id: id.to_string().into(),
-            visitor_id: None,
-            pixels: vec![PixelId::parse("11").unwrap(), PixelId::parse("22").unwrap()],
-            currency: Currency::parse("USD").unwrap(),
-            client_ip: None,
-            user_agent: None,
-            reply_to: Some(0),
-            idempotent: false,
-            sent_at: None,
-            page: None,
-            ids: None,
-            consent: None,
-            person: None,
-            attribution: None,
-            body,
-        }
-    }
-
-    async fn topic(&self, topic: Topic) -> Vec<Value> {
-        let mut found = Vec::new();
-        for partition in 0..self.storage.partitions(topic) {
-            let mut reader = self.storage.reader(topic, partition, 0);
-            loop {
-                let batch = reader.available(1_000, 1 << 20).await.unwrap();
-                if batch.is_empty() {
-                    break;
-                }
-                found.extend(batch.iter().map(|stored| serde_json::from_slice::<Value>(&stored.value).unwrap()));
-            }
-        }
-        found
-    }
-}
+use serde_json::{Value, json};
+use stage::Room;
+use storage::Append;
 
 const HOOK: &str = r#"{"event":"purchase","email":"jane@example.com","amount":12.50,"order_id":"A1","first_name":"Jane"}"#;
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     envelope::{Kind, Position},
-    fact::record,
+    fact::{LegName, record},
     id::{FunnelId, PixelId, WorkspaceId},
     time::Time,
 };
@@ -35,6 +35,9 @@ record! {
         /// Why there is no payload.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub withheld: Option<Withheld>,
+        /// What the payload does not tell of the fact, so that it can be rendered anew ([`crate::meta::render_again`]).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub fact: Option<Box<Fact>>,
     }
 }
 
@@ -51,6 +54,22 @@ pub enum Withheld {
         /// The rule in words a marketer understands.
         message: String,
     },
+}
+
+/// The fact beside the bytes: what rendering knew and the payload does not tell. With the payload it is enough to render the event
+/// anew. Of a person it holds digests only; what may tell who somebody is never stands here.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Fact {
+    /// Which leg told it.
+    pub leg: LegName,
+    /// Meta's event as far as it could be said, where a rule withheld it and there is no payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub event: Option<Box<RawValue>>,
+    /// Properties of the page that this build could not tell Meta, as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub left_out: Option<Box<RawValue>>,
 }
 
 impl Dispatch {

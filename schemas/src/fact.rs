@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
+    data_use::DataUse,
     envelope::{Kind, Position},
     id::{FunnelId, VisitorId, WorkspaceId},
     money::{Currency, Money},
@@ -45,6 +46,12 @@ pub struct Context {
     /// The page's referrer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub referrer: Option<String>,
+    /// How Meta may use what is told of this browser, if the page said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_use: Option<DataUse>,
+    /// The browser itself, where a person is remembered by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visitor_id: Option<VisitorId>,
 }
 
 macro_rules! record {

@@ -12,6 +12,8 @@
 //!
 //! Nothing here does I/O, reads a clock or awaits: time, ids and randomness arrive as arguments.
 
+pub mod click;
+pub mod data_use;
 pub mod dead;
 pub mod delivery;
 pub mod directory;

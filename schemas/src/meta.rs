@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    data_use::{self, DataUse},
     dispatch::Withheld,
     fact::{Context, LegName},
     money::Money,
@@ -17,11 +18,13 @@ use crate::{
     time::{DAY_US, SECOND_US, Time},
 };
 
+mod again;
 mod custom_data;
 mod device;
 mod personal;
 mod url;
 mod user_data;
+mod value;
 mod write;
 
 /// Longest event name in characters. Meta publishes no limit for custom names; 50 is what its own tools and partners keep to.
@@ -30,6 +33,8 @@ pub const EVENT_NAME_CHARS_MAX: usize = 50;
 /// How old an event may be when it is sent. Meta refuses a whole batch for one event older than seven days; ten minutes of that
 /// are kept back for the request on its way and for two clocks that differ.
 pub const AGE_MAX_US: i64 = 7 * DAY_US - 600 * SECOND_US;
+
+pub use again::{Frozen, freeze, render_again};
 
 /// One conversion, ready to be said in Meta's words.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +120,11 @@ fn is_website(context: &Context) -> bool {
 
 /// Meta's event. It never fails; whether it may be sent says [`check`].
 pub fn render(conversion: &Conversion<'_>) -> String {
+    render_and_gather(conversion, &mut String::new())
+}
+
+/// The same; the members of the properties that are not told are gathered in `left_out`.
+fn render_and_gather(conversion: &Conversion<'_>, left_out: &mut String) -> String {
     let mut out = String::with_capacity(1_024 + conversion.properties.map_or(0, str::len));
     out.push_str("{\"event_name\":");
     write::string(&mut out, conversion.name);
@@ -130,9 +140,13 @@ pub fn render(conversion: &Conversion<'_>) -> String {
             write::string(&mut out, &address);
         }
     }
+    if let Some((country, state)) = conversion.context.data_use.and_then(DataUse::limit) {
+        let [options, of_country, of_state] = data_use::FIELDS;
+        let _ = write!(out, ",\"{options}\":[\"LDU\"],\"{of_country}\":{country},\"{of_state}\":{state}");
+    }
     out.push_str(",\"user_data\":");
     user_data::write(&mut out, conversion);
-    custom_data::write(&mut out, conversion);
+    custom_data::write(&mut out, left_out, conversion);
     out.push('}');
     out
 }
@@ -150,7 +164,8 @@ pub fn check(conversion: &Conversion<'_>) -> Result<(), Withheld> {
         return rule("event_id_missing", "Without an event id Meta would count the browser's and the server's copy twice.");
     }
     if conversion.name == "Purchase" && conversion.money.is_none() {
-        return rule("purchase_without_value", "Meta takes no purchase without an amount and a currency. Send both with the purchase.");
+        let (code, message) = custom_data::why_worthless(conversion.properties);
+        return rule(code, message);
     }
     if conversion.action_source == ActionSource::Website && !is_website(conversion.context) {
         return rule("website_without_page", "Meta asks for the page's address and the browser's user agent with an event of a website.");

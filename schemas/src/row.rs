@@ -146,9 +146,12 @@ pub struct LegContext {
     /// The browser, on a browser leg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub visitor_id: Option<VisitorId>,
-    /// Where the browser was, on a browser leg.
+    /// Where the browser was, on a browser leg; on a server leg only how Meta may use what is told.
     #[serde(default)]
     pub client: Arc<Context>,
+    /// The visitor's refusal to be measured, on a browser leg: it holds for the server leg of the same order too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consent: Option<Consent>,
     /// What was bought, in this leg's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
-    fact::Context,
+    data_use::DataUse,
     id::{FunnelId, VisitorId},
     json::{self, Fields, FieldsError},
     key::{self, DedupKey},
@@ -17,6 +17,10 @@ use crate::{
     time::Time,
     verdict::Refusal,
 };
+
+mod place;
+
+pub use place::context;
 
 /// Largest body in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -50,7 +54,7 @@ pub struct Batch<'a> {
     /// What the page knows of the person.
     #[serde(borrow, default)]
     pub person: Option<&'a RawValue>,
-    /// First and last touch.
+    /// First and last touch: `{"first":{…},"last":{…}}`, of which `fbclid` and `at` (ms) are read.
     #[serde(borrow, default)]
     pub attribution: Option<&'a RawValue>,
     /// The events.
@@ -101,6 +105,10 @@ pub struct Event<'a> {
     pub props: Option<&'a RawValue>,
     /// The order, on a Purchase or Lead that names one.
     pub order_id: Option<OrderId>,
+    /// Whether the page wants only its own pixel told.
+    pub is_pixel_only: bool,
+    /// How Meta may use it, as the event itself tells.
+    pub data_use: Option<DataUse>,
     /// What was accepted with a remark.
     pub warnings: Vec<&'static str>,
 }
@@ -159,7 +167,9 @@ impl<'a> Event<'a> {
             }
             None => given,
         };
-        Ok(Self { kind, name, visitor_id, event_id, at, props, order_id, warnings })
+        let is_pixel_only = fields.get("server") == Some("false");
+        let data_use = DataUse::told(&fields);
+        Ok(Self { kind, name, visitor_id, event_id, at, props, order_id, is_pixel_only, data_use, warnings })
     }
 
     /// The dedup key.
@@ -230,28 +240,6 @@ pub fn person(json: Option<&RawValue>) -> ClearPerson {
         date_of_birth: text("date_of_birth"),
         gender: text("gender"),
     }
-}
-
-/// Where the browser was, from the batch's `page` and `ids` and what the door saw.
-pub fn context(page: Option<&RawValue>, ids: Option<&RawValue>, client_ip: Option<&str>, user_agent: Option<&str>) -> Context {
-    let text = |fields: &Fields<'_>, name: &str, bytes_max: usize| {
-        let text = json::string(fields.get(name)?)?;
-        (!text.is_empty() && text.len() <= bytes_max).then(|| text.into_owned())
-    };
-    let (page, ids) = (fields(page), fields(ids));
-    Context {
-        fbp: text(&ids, "fbp", 200),
-        fbc: text(&ids, "fbc", 700), // a click id may have 500 characters
-        client_ip: client_ip.map(str::to_owned),
-        user_agent: user_agent.map(str::to_owned),
-        url: text(&page, "url", 2_048),
-        referrer: text(&page, "referrer", 2_048),
-    }
-}
-
-/// The fields of an object that was carried; none if it is no object.
-fn fields(json: Option<&RawValue>) -> Fields<'_> {
-    json.and_then(|json| Fields::parse(json.get()).ok()).unwrap_or_default()
 }
 
 fn is_name(name: &str) -> bool {

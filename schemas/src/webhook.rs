@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::{
+    data_use::DataUse,
     fact::LegName,
     id::FunnelId,
     json::{self, Fields, FieldsError},
@@ -65,6 +66,8 @@ pub struct Webhook<'a> {
     pub product_name: Option<Cow<'a, str>>,
     /// The order, if one was named.
     pub order_id: Option<OrderId>,
+    /// How Meta may use what is told of the buyer, under Meta's own names.
+    pub data_use: Option<DataUse>,
     /// Stored, never sent to Meta.
     pub metadata: Option<&'a RawValue>,
     /// What was accepted with a remark.
@@ -94,7 +97,8 @@ impl<'a> Webhook<'a> {
         }
         let digest = person::email(&email).map(|normalised| Digest::of(&normalised)).ok_or_else(bad_email)?;
         let person = ClearPerson { email: Some(email), phone, first_name, last_name, ..ClearPerson::default() };
-        Ok(Self { event, person, email: digest, money, currency, product_name, order_id, metadata, warnings })
+        let data_use = DataUse::told(&fields);
+        Ok(Self { event, person, email: digest, money, currency, product_name, order_id, data_use, metadata, warnings })
     }
 
     /// The dedup key of this webhook under its event id.

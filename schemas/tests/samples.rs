@@ -6,7 +6,7 @@ use serde_json::Value;
 use shapes::{SHAPES, Shape, files};
 
 /// Samples that are no wire shape: tables of cases with tests of their own.
-const OTHERS: [&str; 1] = ["normalisation"];
+const OTHERS: [&str; 2] = ["cookies", "normalisation"];
 
 fn samples() -> Vec<(&'static Shape, String, String)> {
     files("samples")

@@ -187,6 +187,7 @@ impl Stage {
             not_before: None,
             payload: Some(raw(&payload)),
             withheld: None,
+            fact: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::fact::Context;
+use crate::{click, fact::Context};
 
 /// The visitor's address, if the internet could have seen it.
 pub(super) fn public_ip(context: &Context) -> Option<IpAddr> {
@@ -32,29 +32,12 @@ pub(super) fn user_agent(context: &Context) -> Option<&str> {
 
 /// Meta's browser id, verbatim.
 pub(super) fn fbp(context: &Context) -> Option<&str> {
-    context.fbp.as_deref().filter(|cookie| is_cookie(cookie))
+    context.fbp.as_deref().filter(|cookie| click::is_cookie(cookie))
 }
 
 /// Meta's click id, verbatim: its case matters.
 pub(super) fn fbc(context: &Context) -> Option<&str> {
-    context.fbc.as_deref().filter(|cookie| is_cookie(cookie))
-}
-
-/// `fb.{index}.{milliseconds}.{id}`, and perhaps what Meta's own library appends.
-fn is_cookie(text: &str) -> bool {
-    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let mut parts = text.split('.');
-    let mut next = || parts.next();
-    matches!((next(), next(), next(), next(), next(), next()), (Some("fb"), Some(index), Some(at), Some(id), appendix, None)
-        if is_number(index) && is_number(at) && !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic()) && appendix.is_none_or(is_appendix))
-}
-
-/// Eight characters of base64url whose first byte is 1 (hence `AQ`), or one of six older marks.
-fn is_appendix(text: &str) -> bool {
-    match text.len() {
-        8 => text.starts_with("AQ") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'),
-        _ => matches!(text, "AQ" | "Ag" | "Aw" | "BA" | "BQ" | "Bg"),
-    }
+    context.fbc.as_deref().filter(|cookie| click::is_cookie(cookie))
 }
 
 #[cfg(test)]
@@ -88,30 +71,6 @@ mod tests {
         ] {
             let context = Context { client_ip: Some(text.to_owned()), ..Context::default() };
             assert_eq!(public_ip(&context).map(|ip| ip.to_string()).as_deref(), told, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_cookie_of_meta_has_four_parts_and_perhaps_an_appendix() {
-        for (text, is) in [
-            ("fb.1.1596403881668.1116446470", true),
-            ("fb.1.1554763741205.IwAR2AbC-_x", true),
-            ("fb.1.1596403881668.1116446470.AQQCAQMC", true),
-            ("fb.1.1596403881668.1116446470.Bg", true),
-            ("fb.0.1.x", true),
-            ("fb.1.1596403881668.1116446470.zzzzzzzz", false),
-            ("fb.1.1596403881668.1116446470.", false),
-            ("fb.1.1700000000000.a.b.c", false),
-            ("fb.1.IwAR2", false),
-            ("fb.1.1596403881668.", false),
-            ("fb.x.1596403881668.1", false),
-            ("fb.1..1", false),
-            ("FB.1.1.1", false),
-            ("fb.1.1.a b", false),
-            ("garbage", false),
-            ("", false),
-        ] {
-            assert_eq!(is_cookie(text), is, "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use super::personal;
 
 /// Whether it is the address of a web page.
 pub(super) fn is_web(url: &str) -> bool {
-    rest(url).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
+    rest(url.trim()).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', '#']))
 }
 
 /// What stands behind `https://` or `http://`.

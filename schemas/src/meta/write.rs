@@ -9,6 +9,16 @@ pub(super) fn key(out: &mut String, key: &str) {
     out.push_str("\":");
 }
 
+/// Another member of an object that is gathered without its brackets.
+pub(super) fn member(members: &mut String, name: &str, value: &str) {
+    if !members.is_empty() {
+        members.push(',');
+    }
+    string(members, name);
+    members.push(':');
+    members.push_str(value);
+}
+
 /// A JSON string.
 pub(super) fn string(out: &mut String, text: &str) {
     if text.bytes().any(|b| b < 0x20 || b == b'"' || b == b'\\') {

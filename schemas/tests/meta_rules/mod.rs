@@ -105,9 +105,7 @@ fn custom_data(custom: &Map<String, Value>) -> Result<(), String> {
             "content_ids" => value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_string)),
             "contents" => value.as_array().is_some_and(|list| {
                 list.iter().all(|item| {
-                    item["id"].is_string()
-                        && (item["quantity"].is_null() || item["quantity"].is_u64())
-                        && (item["item_price"].is_null() || item["item_price"].is_number())
+                    item["id"].is_string() && item["quantity"].is_u64() && (item["item_price"].is_null() || item["item_price"].is_number())
                 })
             }),
             "content_name"

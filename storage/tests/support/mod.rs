@@ -250,6 +250,7 @@ pub fn waiting(partition: u32, pixel_id: PixelId, dedup_key: &str, deadline_hour
             not_before: None,
             payload: None,
             withheld: None,
+            fact: None,
         },
     }
 }
