@@ -103,6 +103,34 @@ async fn the_first_problem_refuses_the_whole_request() {
 }
 
 #[tokio::test]
+async fn a_schema_error_names_the_event_by_its_place_in_every_encoding() {
+    let meta = Running::in_memory(Mode::Real).await;
+    let url = format!("{}/v26.0/42/events?access_token=TOKEN", meta.url);
+    let mut surprising = purchase("c");
+    surprising["surprise"] = json!(1);
+    let events = [purchase("a"), purchase("b"), surprising];
+    let texts = events.each_ref().map(Value::to_string);
+    let encoded = json!(texts).to_string().bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+    let part = format!("--XX\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n{}\r\n--XX--\r\n", json!(events));
+    for request in [
+        meta.http.post(&url).json(&json!({"data": events})),
+        meta.http.post(&url).json(&json!({"data": texts})),
+        meta.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(format!("data={encoded}")),
+        meta.http.post(&url).header("content-type", "multipart/form-data; boundary=XX").body(part),
+    ] {
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        let body: Value = answer.json().await.expect("JSON");
+        let expected = "Server Side Api Parameter Error: unexpected key \"surprise\" at $['data'][2]";
+        assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&json!(100), &json!(expected)));
+    }
+    let broken = json!({"data": ["{\"event_name\":"]});
+    let body: Value = meta.http.post(&url).json(&broken).send().await.expect("an answer").json().await.expect("JSON");
+    assert!(body["error"]["message"].as_str().is_some_and(|message| message.ends_with("$['data'][0]")), "{body}");
+    meta.stop().await;
+}
+
+#[tokio::test]
 async fn paths_pixels_and_tokens_are_told_apart() {
     let meta = Running::in_memory(Mode::Real).await;
     let body = with_token(&json!([purchase("x")]));
