@@ -86,7 +86,8 @@ fn json_pairs(text: &str) -> Result<Vec<Pair<'_>>, Refusal> {
 
 fn form_pairs(text: &str) -> Vec<Pair<'_>> {
     let named = |part| {
-        let (name, value) = str::split_once(part, '=').unwrap_or((part, ""));
+        // A name alone has an empty value at its end: a text from elsewhere would stand nowhere in this one.
+        let (name, value) = str::split_once(part, '=').unwrap_or(part.split_at(part.len()));
         (decoded(name), decoded(value), span(text, value))
     };
     text.split('&').filter(|part| !part.is_empty()).map(named).collect()
@@ -196,6 +197,12 @@ mod tests {
             let data = found.data.expect("has data");
             assert_eq!(events(&data).expect("an array"), [r#"{"a":1}"#], "{text}");
         }
+    }
+
+    #[test]
+    fn a_token_without_a_value_stands_where_its_name_ends() {
+        let found = fields("application/x-www-form-urlencoded", "data=[]&access_token").expect("well-formed");
+        assert_eq!((found.token.as_deref(), found.token_spans.first()), (Some(""), Some(&(20..20))));
     }
 
     #[test]

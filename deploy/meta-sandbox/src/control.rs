@@ -1,45 +1,24 @@
-//! `/sandbox/…`: what people and tests see of the box, and how they steer it.
+//! `/sandbox/…`: what people and tests see of the box.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::fault::Fault;
-use crate::pixel::Pixel;
+use crate::expected::Losses;
+use crate::ledger::Totals;
 use crate::ring::ITEMS_MAX;
 use crate::sandbox::Sandbox;
+use crate::steer::BadWish;
 
 const LIMIT_DEFAULT: usize = 100;
 
-/// A wish that cannot be fulfilled, and why.
-pub(crate) struct BadWish(String);
-
-impl IntoResponse for BadWish {
-    fn into_response(self) -> Response {
-        (StatusCode::BAD_REQUEST, Json(json!({ "error": self.0 }))).into_response()
-    }
-}
-
-impl From<QueryRejection> for BadWish {
-    fn from(rejection: QueryRejection) -> Self {
-        BadWish(rejection.body_text())
-    }
-}
-
 pub(crate) async fn health() -> &'static str {
     "ok"
-}
-
-pub(crate) async fn put_pixel(State(sandbox): State<Sandbox>, Path(id): Path<String>, body: Bytes) -> Result<Response, BadWish> {
-    let pixel: Pixel = parsed(&body)?;
-    let answer = json!({"id": id, "mode": pixel.mode, "token_state": pixel.token_state});
-    sandbox.put(&id, pixel).map_err(|error| BadWish(format!("{error:#}")))?;
-    Ok(Json(answer).into_response())
 }
 
 #[derive(Deserialize)]
@@ -88,7 +67,10 @@ pub(crate) async fn requests(State(sandbox): State<Sandbox>, which: Result<Query
         .into_iter()
         .map(|request| {
             let body = String::from_utf8_lossy(&request.body);
-            json!({"pixel": request.pixel, "received_at": request.received_at, "status": request.status, "body": body})
+            json!({
+                "pixel": request.pixel, "received_at": request.received_at, "status": request.status, "code": request.code,
+                "subcode": request.subcode, "content_type": request.content_type, "token_in": request.token_in, "body": body,
+            })
         })
         .collect();
     Ok(Json(listed).into_response())
@@ -104,29 +86,19 @@ pub(crate) async fn remarks(State(sandbox): State<Sandbox>) -> Response {
     Json(&sandbox.seen().remarks).into_response()
 }
 
+/// The sums of every pixel; those of which something was expected also say what was lost.
 pub(crate) async fn report(State(sandbox): State<Sandbox>) -> Response {
-    Json(sandbox.report()).into_response()
-}
-
-pub(crate) async fn faults(State(sandbox): State<Sandbox>) -> Response {
-    Json(sandbox.faults().list()).into_response()
-}
-
-pub(crate) async fn put_faults(State(sandbox): State<Sandbox>, body: Bytes) -> Result<Response, BadWish> {
-    let list: Vec<Fault> = parsed(&body)?;
-    if let Some(problem) = list.iter().find_map(Fault::problem) {
-        return Err(BadWish(problem.to_owned()));
+    #[derive(Default, Serialize)]
+    struct OfPixel {
+        #[serde(flatten)]
+        totals: Totals,
+        #[serde(flatten)]
+        losses: Option<Losses>,
     }
-    let mut faults = sandbox.faults();
-    faults.replace(list);
-    Ok(Json(faults.list()).into_response())
-}
-
-pub(crate) async fn delete_faults(State(sandbox): State<Sandbox>) -> Response {
-    sandbox.faults().replace(Vec::new());
-    Json(sandbox.faults().list()).into_response()
-}
-
-fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, BadWish> {
-    serde_json::from_slice(body).map_err(|error| BadWish(format!("cannot read the body: {error}")))
+    let sums = sandbox.report().into_iter().map(|(pixel, totals)| (pixel, OfPixel { totals, losses: None }));
+    let mut report: BTreeMap<String, OfPixel> = sums.collect();
+    for (pixel, losses) in sandbox.losses() {
+        report.entry(pixel).or_default().losses = Some(losses);
+    }
+    Json(report).into_response()
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use crate::body::{self, Fields};
 use crate::check;
+use crate::conduct::Meeting;
 use crate::fault::{Fault, Kind};
 use crate::journal::Entry;
 use crate::json::Json;
@@ -27,10 +28,13 @@ const BODY_WAIT: Duration = Duration::from_secs(30);
 /// A call to a version that is gone is served by the oldest one alive, and the header says so.
 const OLDEST_VERSION: (u32, u32) = (21, 0);
 
-/// What came of a request: the answer, and what may be kept of the body.
+const VERSION_HEADER: HeaderName = HeaderName::from_static("facebook-api-version");
+
+/// What came of a request: the answer, what may be kept of the body, and where its token stood.
 struct Outcome {
     response: Response,
     kept: Bytes,
+    token_in: Option<&'static str>,
 }
 
 pub(crate) async fn receive(
@@ -43,34 +47,63 @@ pub(crate) async fn receive(
     let Some(version) = answering_version(&version).filter(|_| is_id(&pixel)) else { return wrong_path(State(sandbox)).await };
     let body = match tokio::time::timeout(BODY_WAIT, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(_)) => return refused(&sandbox, &Refusal::BodyTooLarge),
+        Ok(Err(_)) => {
+            let mut response = refused(&sandbox, &Refusal::BodyTooLarge);
+            response.headers_mut().insert(VERSION_HEADER, version);
+            return response;
+        }
         Err(_) => return HangUp::response(),
     };
-    let fault = sandbox.faults().draw(&pixel);
+    let known = sandbox.with_pixels(|pixels| pixels.get(&pixel).is_some());
+    let Meeting { fault, hold_ms, headers: added } = sandbox.conduct().meet(&pixel, known, sandbox.now_ms());
     let call = Call { sandbox: &sandbox, pixel: &pixel, uri: &uri, headers: &headers, body: &body };
-    let Outcome { mut response, kept } = match fault.as_ref().map(|fault| fault.kind) {
-        None | Some(Kind::Slow) => call.process(),
-        Some(Kind::ResetAfter) => Outcome { response: HangUp::response(), ..call.process() },
-        Some(Kind::Timeout | Kind::Http500 | Kind::Html500 | Kind::Throttle | Kind::Code1 | Kind::TokenExpired) => {
-            call.spoil(fault.as_ref())
-        }
+    let Outcome { mut response, kept, token_in } = match fault.as_ref().map(|fault| (fault, fault.kind)) {
+        None | Some((_, Kind::Slow)) => call.process(),
+        Some((_, Kind::ResetAfter)) => Outcome { response: HangUp::response(), ..call.process() },
+        Some((fault, _)) => call.spoil(fault),
     };
-    let answered = if HangUp::is_in(&response) { 0 } else { response.status().as_u16() };
-    let request = Request { pixel: pixel.clone(), received_at: sandbox.now_ms(), status: answered, body: kept };
-    sandbox.seen().requests.push(request.body.len() + pixel.len(), request);
+    let Answered { status, code, subcode } = Answered::of(&response);
+    let content_type = call.content_type().to_owned();
+    let received_at = sandbox.now_ms();
+    let request = Request { pixel: pixel.clone(), received_at, status, code, subcode, content_type, token_in, body: kept };
+    sandbox.seen().requests.push(request.body.len() + request.content_type.len() + pixel.len(), request);
 
     // Processed first, held afterwards: whoever gives up waiting is counted all the same, as at Meta.
-    let hold_ms = fault.as_ref().map_or(0, Fault::hold_ms);
     if hold_ms > 0 {
         tokio::time::sleep(Duration::from_millis(hold_ms)).await;
     }
-    for (name, value) in fault.map(|fault| fault.headers(&pixel)).unwrap_or_default() {
+    for (name, value) in added {
         if let Ok(value) = HeaderValue::try_from(value) {
             response.headers_mut().insert(name, value);
         }
     }
-    response.headers_mut().insert(HeaderName::from_static("facebook-api-version"), version);
+    response.headers_mut().insert(VERSION_HEADER, version);
     response
+}
+
+/// What an answer says, as the list of requests shows it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Answered {
+    status: u16,
+    code: Option<i64>,
+    subcode: Option<i64>,
+}
+
+impl Answered {
+    fn of(response: &Response) -> Self {
+        if HangUp::is_in(response) {
+            return Answered::default();
+        }
+        let said = response.extensions().get::<Said>();
+        Answered { status: response.status().as_u16(), code: said.map(|said| said.code), subcode: said.and_then(|said| said.subcode) }
+    }
+}
+
+/// Marks a response with the error that its body tells.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    code: i64,
+    subcode: Option<i64>,
 }
 
 /// Whatever the box does not know, in the words of the events endpoint.
@@ -93,38 +126,44 @@ impl Call<'_> {
         let text = std::str::from_utf8(self.body).map_err(|_| Refusal::Parameter("the body is not UTF-8".to_owned()));
         let fields = text.and_then(|text| body::fields(self.content_type(), text));
         let kept = self.kept(fields.as_ref().ok());
-        let response = match self.accept(fields) {
+        let (token_in, token) = self.token(fields.as_ref().ok()).unzip();
+        let response = match self.accept(fields.as_ref().map_err(Refusal::clone), token.as_deref()) {
             Ok(count) => self.success(count),
             Err(refusal) => self.failure(&refusal),
         };
-        Outcome { response, kept }
+        Outcome { response, kept, token_in }
     }
 
     /// Answers with a fault instead; the request is counted, its events are not.
-    fn spoil(&self, fault: Option<&Fault>) -> Outcome {
-        let text = std::str::from_utf8(self.body).unwrap_or_default();
-        let kept = self.kept(body::fields(self.content_type(), text).ok().as_ref());
-        let response = match self.post(false, Vec::new()) {
-            Err(refusal) => refused(self.sandbox, &refusal),
-            Ok(()) => match fault.map(|fault| (fault.kind, fault.error(), fault.status)) {
-                Some((_, Some(error), _)) => error_response(self.sandbox, error),
-                Some((Kind::Html500, None, status)) => html(status.unwrap_or(500)),
-                _ => HangUp::response(),
-            },
+    fn spoil(&self, fault: &Fault) -> Outcome {
+        let fields = std::str::from_utf8(self.body).ok().and_then(|text| body::fields(self.content_type(), text).ok());
+        let kept = self.kept(fields.as_ref());
+        let token_in = self.token(fields.as_ref()).map(|(token_in, _)| token_in);
+        let response = match (self.post(false, Vec::new()), fault.error(self.pixel), fault.kind) {
+            (Err(refusal), _, _) => refused(self.sandbox, &refusal),
+            (Ok(()), Some(error), _) => error_response(self.sandbox, error),
+            (Ok(()), None, Kind::Html500) => (status(fault.status.unwrap_or(500)), axum::response::Html(PAGE)).into_response(),
+            (Ok(()), None, Kind::Http504) => status(fault.status.unwrap_or(504)).into_response(),
+            (Ok(()), None, _) => HangUp::response(),
         };
-        Outcome { response, kept }
+        Outcome { response, kept, token_in }
     }
 
-    fn accept(&self, fields: Result<Fields, Refusal>) -> Result<usize, Refusal> {
-        let in_body = fields.as_ref().ok().and_then(|fields| fields.token.clone());
-        let token = self.token_in_query().or(in_body).or_else(|| self.token_in_header().map(Cow::Borrowed));
-        let mode = self.sandbox.with_pixels(|pixels| pixels.admit(self.pixel, token.as_deref()))?;
+    /// The token that counts, and where it stood.
+    fn token<'f>(&'f self, fields: Option<&'f Fields>) -> Option<(&'static str, Cow<'f, str>)> {
+        let in_body = || fields.and_then(|fields| fields.token.as_deref()).map(|token| ("body", Cow::Borrowed(token)));
+        let in_header = || self.token_in_header().map(|token| ("header", Cow::Borrowed(token)));
+        self.token_in_query().map(|token| ("query", token)).or_else(in_body).or_else(in_header)
+    }
+
+    fn accept(&self, fields: Result<&Fields, Refusal>, token: Option<&str>) -> Result<usize, Refusal> {
+        let mode = self.sandbox.admit(self.pixel, token)?;
         let fields = fields?;
-        let data = fields.data.ok_or_else(|| Refusal::Parameter("data is required".to_owned()))?;
+        let data = fields.data.as_deref().ok_or_else(|| Refusal::Parameter("data is required".to_owned()))?;
         check::partner_agent(fields.partner_agent.as_deref(), mode)?;
 
         let now_s = (self.sandbox.now_ms() / 1_000) as i64;
-        let texts = body::events(&data)?;
+        let texts = body::events(data)?;
         let mut remarks = Vec::new();
         let mut named = Vec::with_capacity(texts.len());
         for (index, text) in texts.iter().enumerate() {
@@ -233,13 +272,14 @@ fn refused(sandbox: &Sandbox, refusal: &Refusal) -> Response {
 }
 
 fn error_response(sandbox: &Sandbox, error: ErrorBody) -> Response {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let error = ErrorBody { fbtrace_id: sandbox.trace_id(), ..error };
-    (status, axum::Json(json!({ "error": error }))).into_response()
+    let (status, said) = (status(error.status), Said { code: error.code, subcode: error.error_subcode });
+    let mut response = (status, axum::Json(error.answer(sandbox.trace_id()))).into_response();
+    response.extensions_mut().insert(said);
+    response
 }
 
-fn html(status: u16) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let page = "<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Sorry, something went wrong.</h1></body></html>";
-    (status, axum::response::Html(page)).into_response()
+const PAGE: &str = "<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Sorry, something went wrong.</h1></body></html>";
+
+fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }

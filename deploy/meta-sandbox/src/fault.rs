@@ -1,12 +1,11 @@
 //! Trouble on demand: a list of faults, and which of them the next request meets. Pure but for its own counters.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::refusal::ErrorBody;
-
-/// No request is held longer than this.
-const HOLD_MAX_MS: u64 = 60_000;
+use crate::budget::Usage;
+use crate::dice::Dice;
+use crate::latency::HOLD_MAX_MS;
+use crate::refusal::{ErrorBody, Refusal};
 
 /// The kinds of trouble.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +13,16 @@ const HOLD_MAX_MS: u64 = 60_000;
 pub enum Kind {
     /// Nothing is processed, no answer comes; after `ms` (default: a minute) the connection is dropped.
     Timeout,
+    /// The connection is reset before anything is processed.
+    ResetBefore,
     /// The events are processed and counted, then the connection is reset without an answer.
     ResetAfter,
     /// 500 with code 2 and `is_transient` true.
     Http500,
+    /// 503 with code 2 and `is_transient` true.
+    Http503,
+    /// 504 with an empty body, as a gateway sends it that waited in vain.
+    Http504,
     /// 500 with HTML, as a proxy in between would send it.
     Html500,
     /// 400 with code 4, or with `code`.
@@ -26,6 +31,14 @@ pub enum Kind {
     Code1,
     /// 401 with code 190, subcode 463.
     TokenExpired,
+    /// 401 with code 190, subcode 460.
+    TokenRevoked,
+    /// 403 with code 200.
+    PermissionLost,
+    /// 400 with code 100, subcode 33.
+    PixelUnknown,
+    /// 400 with code 100, or whatever `status`, `code`, `subcode` and `transient` say.
+    Error,
     /// Processed at once, answered after `ms` (default 600).
     Slow,
 }
@@ -43,6 +56,9 @@ pub struct Fault {
     /// How long, where time matters.
     #[serde(default)]
     pub ms: Option<u64>,
+    /// How many requests it still lets pass before the first that it hits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
     /// How many requests it still hits; null is without end.
     #[serde(default)]
     pub times: Option<u64>,
@@ -58,6 +74,12 @@ pub struct Fault {
     /// Another HTTP status for the error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Another `is_transient` in the error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transient: Option<bool>,
+    /// `code` as text in the error, which senders must be ready for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_as_text: Option<bool>,
     /// Percent of the limit used up; adds Meta's usage headers to the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<u32>,
@@ -81,51 +103,102 @@ impl Fault {
         }
     }
 
-    /// How long the request is held.
-    pub fn hold_ms(&self) -> u64 {
+    /// A call over its budget.
+    pub fn over_budget(usage: Usage) -> Self {
+        let Usage { percent, regain_minutes } = usage;
+        Fault { code: Some(80_004), usage: Some(percent), regain_minutes: Some(regain_minutes), ..Fault::of(Kind::Throttle) }
+    }
+
+    /// The plain fault of this kind, for every pixel and without end.
+    pub fn of(kind: Kind) -> Self {
+        Fault {
+            pixel: None,
+            kind,
+            ms: None,
+            after: None,
+            times: None,
+            share: None,
+            code: None,
+            subcode: None,
+            status: None,
+            transient: None,
+            code_as_text: None,
+            usage: None,
+            regain_minutes: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// How long the request is held; nothing where the fault leaves that to the law of latency.
+    pub fn hold_ms(&self) -> Option<u64> {
         let usual = match self.kind {
-            Kind::Timeout => HOLD_MAX_MS,
-            Kind::Slow => 600,
-            Kind::ResetAfter | Kind::Http500 | Kind::Html500 | Kind::Throttle | Kind::Code1 | Kind::TokenExpired => 0,
+            Kind::Timeout => Some(HOLD_MAX_MS),
+            Kind::Slow => Some(600),
+            Kind::ResetBefore => Some(0),
+            Kind::ResetAfter
+            | Kind::Http500
+            | Kind::Http503
+            | Kind::Http504
+            | Kind::Html500
+            | Kind::Throttle
+            | Kind::Code1
+            | Kind::TokenExpired
+            | Kind::TokenRevoked
+            | Kind::PermissionLost
+            | Kind::PixelUnknown
+            | Kind::Error => None,
         };
-        self.ms.unwrap_or(usual).min(HOLD_MAX_MS)
+        self.ms.or(usual).map(|ms| ms.min(HOLD_MAX_MS))
     }
 
     /// The error it answers with, if it answers in JSON at all.
-    pub fn error(&self) -> Option<ErrorBody> {
-        let (status, code, subcode, transient, message) = match self.kind {
-            Kind::Http500 => (500, 2, None, true, "An unexpected error has occurred. Please retry your request later."),
-            Kind::Throttle => (400, self.code.unwrap_or(4), None, false, "Request limit reached"),
-            Kind::Code1 => (400, 1, None, false, "An unknown error occurred"),
-            Kind::TokenExpired => (401, 190, Some(463), false, "Error validating access token: Session has expired"),
-            Kind::Timeout | Kind::ResetAfter | Kind::Html500 | Kind::Slow => return None,
+    pub fn error(&self, pixel: &str) -> Option<ErrorBody> {
+        let usual = match self.kind {
+            Kind::Http500 | Kind::Http503 => ErrorBody {
+                status: if self.kind == Kind::Http500 { 500 } else { 503 },
+                is_transient: Some(true),
+                ..ErrorBody::plain(2, "An unexpected error has occurred. Please retry your request later.")
+            },
+            Kind::Throttle => ErrorBody::plain(4, "Request limit reached"),
+            Kind::Code1 => ErrorBody::plain(1, "An unknown error occurred"),
+            Kind::TokenExpired => Refusal::TokenExpired.body(),
+            Kind::TokenRevoked => Refusal::TokenRevoked.body(),
+            Kind::PermissionLost => Refusal::PermissionMissing.body(),
+            Kind::PixelUnknown => Refusal::PixelUnknown(pixel.to_owned()).body(),
+            Kind::Error => ErrorBody::plain(100, "Invalid parameter"),
+            Kind::Timeout | Kind::ResetBefore | Kind::ResetAfter | Kind::Http504 | Kind::Html500 | Kind::Slow => return None,
         };
         Some(ErrorBody {
-            status: self.status.unwrap_or(status),
-            message: message.to_owned(),
-            kind: "OAuthException",
-            code: self.code.unwrap_or(code),
-            error_subcode: self.subcode.or(subcode),
-            is_transient: Some(transient),
-            ..ErrorBody::default()
+            status: self.status.unwrap_or(usual.status),
+            code: self.code.unwrap_or(usual.code),
+            code_as_text: self.code_as_text.unwrap_or(false),
+            error_subcode: self.subcode.or(usual.error_subcode),
+            is_transient: self.transient.or(usual.is_transient),
+            ..usual
         })
     }
 
     /// Headers it adds to whatever is answered.
     pub fn headers(&self, pixel: &str) -> Vec<(&'static str, String)> {
-        let mut headers = Vec::new();
-        if let Some(used) = self.usage {
-            let counts = json!({"call_count": used, "total_cputime": used, "total_time": used});
-            let mut of_pixel = counts.clone();
-            of_pixel["type"] = Value::from("ads_management");
-            of_pixel["estimated_time_to_regain_access"] = Value::from(self.regain_minutes.unwrap_or(0));
-            headers.push(("x-app-usage", counts.to_string()));
-            headers.push(("x-business-use-case-usage", json!({ pixel: [of_pixel] }).to_string()));
+        let usage = self.usage.map(|percent| Usage { percent, regain_minutes: self.regain_minutes.unwrap_or(0) });
+        let usage = usage.into_iter().flat_map(|usage| usage.headers(pixel));
+        usage.chain(self.retry_after_s.map(|seconds| ("retry-after", seconds.to_string()))).collect()
+    }
+
+    /// Whether the next request to this pixel meets it; if so, one of its `times` is spent.
+    fn hits(&mut self, pixel: &str, dice: &mut Dice) -> bool {
+        if self.pixel.as_deref().is_some_and(|only| only != pixel) || self.times == Some(0) {
+            return false;
         }
-        if let Some(seconds) = self.retry_after_s {
-            headers.push(("retry-after", seconds.to_string()));
+        if let Some(after @ 1..) = &mut self.after {
+            *after -= 1;
+            return false;
         }
-        headers
+        let hit = self.share.is_none_or(|share| dice.roll() < share);
+        if hit {
+            self.times = self.times.map(|times| times - 1);
+        }
+        hit
     }
 }
 
@@ -133,13 +206,13 @@ impl Fault {
 #[derive(Debug, Default)]
 pub struct Faults {
     list: Vec<Fault>,
-    dice: u64,
+    dice: Dice,
 }
 
 impl Faults {
     /// Puts a new list in place of the old; the dice start anew, so the same requests meet the same faults.
     pub fn replace(&mut self, list: Vec<Fault>) {
-        *self = Faults { list, dice: 0 };
+        *self = Faults { list, dice: Dice::default() };
     }
 
     /// The list, with what is left of each.
@@ -147,26 +220,17 @@ impl Faults {
         &self.list
     }
 
-    /// The fault the next request to this pixel meets: the first that is for it, not spent, and lucky.
-    pub fn draw(&mut self, pixel: &str) -> Option<Fault> {
-        let dice = &mut self.dice;
-        let hit = self.list.iter_mut().find(|fault| {
-            fault.pixel.as_deref().is_none_or(|only| only == pixel)
-                && fault.times != Some(0)
-                && fault.share.is_none_or(|share| roll(dice) < share)
-        })?;
-        hit.times = hit.times.map(|times| times - 1);
-        Some(hit.clone())
+    /// Starts the dice anew.
+    pub fn restart(&mut self) {
+        self.dice = Dice::default();
     }
-}
 
-/// The next number from 0 to below 1 (splitmix64: short, even, the same on every machine).
-fn roll(dice: &mut u64) -> f64 {
-    *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let mut mixed = *dice;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    /// The fault the next request to this pixel meets: the first that is for it, not spent, and lucky; those of the list go before
+    /// those of the script.
+    pub fn draw<'f>(&'f mut self, pixel: &str, scripted: impl Iterator<Item = &'f mut Fault>) -> Option<Fault> {
+        let dice = &mut self.dice;
+        self.list.iter_mut().chain(scripted).find_map(|fault| fault.hits(pixel, dice).then(|| fault.clone()))
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +252,7 @@ mod tests {
             {"pixel": null, "fault": "slow", "times": 2, "share": 1.0},
             {"fault": "code1", "times": 1},
         ]));
-        let mut next = |pixel| faults.draw(pixel).map(|fault| fault.kind);
+        let mut next = |pixel| faults.draw(pixel, std::iter::empty()).map(|fault| fault.kind);
         assert_eq!(next("2"), Some(Kind::Html500));
         assert_eq!(next("1"), Some(Kind::Slow));
         assert_eq!(next("1"), Some(Kind::Slow));
@@ -198,10 +262,17 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_in_mid_run_lets_the_first_pass() {
+        let mut faults = faults(json!([{"pixel": "1", "fault": "token_expired", "after": 2, "times": 1}]));
+        let mut met = |pixel| faults.draw(pixel, std::iter::empty()).is_some();
+        assert_eq!(["1", "2", "1", "2", "1", "1"].map(&mut met), [false, false, false, false, true, false]);
+    }
+
+    #[test]
     fn a_share_hits_about_so_many_and_the_same_each_time() {
         let run = || {
             let mut faults = faults(json!([{"fault": "code1", "share": 0.3}]));
-            (0..1_000).map(|_| faults.draw("1").is_some()).collect::<Vec<_>>()
+            (0..1_000).map(|_| faults.draw("1", std::iter::empty()).is_some()).collect::<Vec<_>>()
         };
         let hits = run().iter().filter(|hit| **hit).count();
         assert!((250..350).contains(&hits), "{hits} of 1,000");
@@ -216,10 +287,16 @@ mod tests {
             (json!({"fault": "throttle", "code": 80004, "subcode": 2_446_079}), 400, 80004, Some(2_446_079), false),
             (json!({"fault": "throttle", "status": 429}), 429, 4, None, false),
             (json!({"fault": "code1"}), 400, 1, None, false),
+            (json!({"fault": "http503"}), 503, 2, None, true),
             (json!({"fault": "token_expired"}), 401, 190, Some(463), false),
+            (json!({"fault": "token_revoked", "status": 400}), 400, 190, Some(460), false),
+            (json!({"fault": "permission_lost"}), 403, 200, None, false),
+            (json!({"fault": "pixel_unknown"}), 400, 100, Some(33), false),
+            (json!({"fault": "error"}), 400, 100, None, false),
+            (json!({"fault": "error", "code": -3, "subcode": 99, "transient": true}), 400, -3, Some(99), true),
         ] {
             let fault: Fault = serde_json::from_value(wish.clone()).expect("a fault");
-            let error = fault.error().expect("an error");
+            let error = fault.error("42").expect("an error");
             assert_eq!(
                 (error.status, error.code, error.error_subcode, error.is_transient),
                 (status, code, subcode, Some(transient)),
@@ -234,7 +311,7 @@ mod tests {
             serde_json::from_value(json!({"fault": "throttle", "usage": 100, "regain_minutes": 3, "retry_after_s": 7})).expect("a fault");
         let headers = fault.headers("42");
         assert_eq!(headers[0], ("x-app-usage", r#"{"call_count":100,"total_cputime":100,"total_time":100}"#.to_owned()));
-        assert!(headers[1].1.starts_with(r#"{"42":[{"#) && headers[1].1.contains(r#""estimated_time_to_regain_access":3"#));
+        assert!(headers[1].1.contains(r#""estimated_time_to_regain_access":3"#), "{}", headers[1].1);
         assert_eq!(headers[2], ("retry-after", "7".to_owned()));
     }
 }

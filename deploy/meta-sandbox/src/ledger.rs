@@ -206,14 +206,15 @@ impl From<&Copies> for Conversion {
 
 /// One text per key is the most compact map. The name's length keeps `a` + `bc` and `ab` + `c` apart, the sign
 /// behind the name an empty id and none.
-fn write_key(key: &mut String, pixel: &str, name: &str, id: Option<&str>) {
+pub fn write_key(key: &mut String, pixel: &str, name: &str, id: Option<&str>) {
     use std::fmt::Write;
     key.clear();
     let sign = if id.is_some() { '=' } else { '-' };
     write!(key, "{pixel}/{}/{name}{sign}{}", name.len(), id.unwrap_or_default()).expect("a String takes every write");
 }
 
-fn read_key(key: &str) -> Option<(&str, &str, Option<&str>)> {
+/// The parts of a key.
+pub fn read_key(key: &str) -> Option<(&str, &str, Option<&str>)> {
     let (pixel, rest) = key.split_once('/')?;
     let (length, rest) = rest.split_once('/')?;
     let (name, signed) = rest.split_at_checked(length.parse().ok()?)?;

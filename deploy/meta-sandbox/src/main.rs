@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use meta_sandbox::{Config, Sandbox};
+use meta_sandbox::{Clock, Config, Sandbox};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,15 @@ struct Arguments {
     /// Keep pixels, counters and the dedup ledger in this folder; without it, in memory only
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Play this script of outages from the start
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Let the box's clock run so many times as fast as the machine's, 1 to 1000
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    clock_scale: u32,
+    /// When the box's clock read what the machine's did, in milliseconds since 1970; without it, at the start
+    #[arg(long, value_name = "MS")]
+    clock_epoch: Option<u64>,
     /// Print one JSON line on standard output once ready
     #[arg(long)]
     json: bool,
@@ -36,7 +45,13 @@ async fn main() -> anyhow::Result<()> {
 
     let shutdown = CancellationToken::new();
     cancel_on_signal(shutdown.clone())?;
-    let sandbox = Sandbox::open(Config { data: arguments.data })?;
+    let clock = Clock::scaled(arguments.clock_scale)?;
+    let clock = arguments.clock_epoch.map_or(Ok(clock), |epoch_ms| clock.from_epoch(epoch_ms))?;
+    let sandbox = Sandbox::open_with_clock(Config { data: arguments.data }, clock)?;
+    if let Some(path) = arguments.script {
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        sandbox.put_script(&text).with_context(|| format!("{} is no script", path.display()))?;
+    }
     let listener = TcpListener::bind(arguments.listen).await.with_context(|| format!("cannot listen on {}", arguments.listen))?;
     announce(listener.local_addr()?, arguments.json)?;
     meta_sandbox::run(listener, sandbox, shutdown).await

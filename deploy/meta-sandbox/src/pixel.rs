@@ -28,6 +28,8 @@ pub enum TokenState {
     Expired,
     /// Its owner withdrew it: 190 with 460.
     Revoked,
+    /// It is good, but may no longer write to the pixel: 403 with 200.
+    Forbidden,
 }
 
 /// One pixel: its token and how strict it is.
@@ -46,36 +48,46 @@ pub struct Pixel {
 
 /// All pixels by id.
 #[derive(Debug, Default)]
-pub struct Pixels(BTreeMap<String, Pixel>);
+pub struct Pixels(BTreeMap<String, Known>);
+
+#[derive(Debug)]
+struct Known {
+    pixel: Pixel,
+    /// When its token was first put, on the box's clock; 0 when that was in an earlier life.
+    token_since_ms: u64,
+}
 
 impl Pixels {
-    /// Adds or replaces one. Says whether anything changed.
-    pub fn put(&mut self, id: &str, pixel: Pixel) -> bool {
-        self.0.insert(id.to_owned(), pixel.clone()) != Some(pixel)
+    /// Adds or replaces one.
+    pub fn put(&mut self, id: &str, pixel: Pixel, now_ms: u64) {
+        let before = self.0.get(id).filter(|known| known.pixel.access_token == pixel.access_token);
+        let token_since_ms = before.map_or(now_ms, |known| known.token_since_ms);
+        self.0.insert(id.to_owned(), Known { pixel, token_since_ms });
     }
 
     /// The pixel of this id.
     pub fn get(&self, id: &str) -> Option<&Pixel> {
-        self.0.get(id)
+        self.0.get(id).map(|known| &known.pixel)
     }
 
-    /// Lets a token write to a pixel, or says why not. The token is looked at first, as Meta does.
-    pub fn admit(&self, id: &str, token: Option<&str>) -> Result<Mode, Refusal> {
-        let own = self.0.get(id);
+    /// Lets a token write to a pixel, or says why not. The token is looked at first, as Meta does. `scripted` is asked for what
+    /// befell a pixel's token since it was put.
+    pub fn admit(&self, id: &str, token: Option<&str>, scripted: impl Fn(&str, u64) -> Option<TokenState>) -> Result<Mode, Refusal> {
+        let own = self.0.get_key_value(id);
         let token = token.filter(|token| !token.is_empty()).ok_or(Refusal::TokenUnknown)?;
-        let of_token = own
-            .filter(|pixel| pixel.access_token == token)
-            .or_else(|| self.0.values().find(|pixel| pixel.access_token == token))
-            .ok_or(Refusal::TokenUnknown)?;
-        match of_token.token_state {
-            TokenState::Valid => {}
+        let is_of = |(_, known): &(&String, &Known)| known.pixel.access_token == token;
+        let (of_id, of_token) = own.filter(is_of).or_else(|| self.0.iter().find(is_of)).ok_or(Refusal::TokenUnknown)?;
+        let state = scripted(of_id, of_token.token_since_ms).unwrap_or(of_token.pixel.token_state);
+        match state {
+            TokenState::Valid | TokenState::Forbidden => {}
             TokenState::Expired => return Err(Refusal::TokenExpired),
             TokenState::Revoked => return Err(Refusal::TokenRevoked),
         }
         match own {
             None => Err(Refusal::PixelUnknown(id.to_owned())),
-            Some(pixel) if pixel.access_token != token => Err(Refusal::TokenOfAnotherPixel),
-            Some(pixel) => Ok(pixel.mode),
+            Some((_, known)) if known.pixel.access_token != token => Err(Refusal::TokenOfAnotherPixel),
+            Some(_) if state == TokenState::Forbidden => Err(Refusal::PermissionMissing),
+            Some((_, known)) => Ok(known.pixel.mode),
         }
     }
 }
@@ -98,8 +110,9 @@ mod tests {
             ("2", "two", TokenState::Valid),
             ("3", "old", TokenState::Expired),
             ("4", "gone", TokenState::Revoked),
+            ("5", "mute", TokenState::Forbidden),
         ] {
-            pixels.put(id, Pixel { access_token: token.to_owned(), mode: Mode::Strict, token_state });
+            pixels.put(id, Pixel { access_token: token.to_owned(), mode: Mode::Strict, token_state }, 0);
         }
         let unknown = || Err(Refusal::TokenUnknown);
         for (id, token, expected) in [
@@ -113,8 +126,24 @@ mod tests {
             ("3", Some("old"), Err(Refusal::TokenExpired)),
             ("1", Some("old"), Err(Refusal::TokenExpired)),
             ("4", Some("gone"), Err(Refusal::TokenRevoked)),
+            ("5", Some("mute"), Err(Refusal::PermissionMissing)),
+            ("1", Some("mute"), Err(Refusal::TokenOfAnotherPixel)),
         ] {
-            assert_eq!(pixels.admit(id, token), expected, "pixel {id} with {token:?}");
+            assert_eq!(pixels.admit(id, token, |_, _| None), expected, "pixel {id} with {token:?}");
         }
+    }
+
+    #[test]
+    fn the_script_is_asked_about_the_pixel_whose_token_it_is_and_since_when() {
+        let mut pixels = Pixels::default();
+        let pixel = |token: &str| Pixel { access_token: token.to_owned(), mode: Mode::Real, token_state: TokenState::Revoked };
+        pixels.put("1", pixel("one"), 5);
+        pixels.put("1", pixel("one"), 7);
+        pixels.put("2", pixel("two"), 9);
+        let asked = |of: &str, since| [("1", 5), ("2", 9)].contains(&(of, since)).then_some(TokenState::Valid);
+        assert_eq!(pixels.admit("1", Some("one"), asked), Ok(Mode::Real), "put again, the same token is no newer");
+        assert_eq!(pixels.admit("1", Some("two"), asked), Err(Refusal::TokenOfAnotherPixel));
+        pixels.put("1", pixel("new"), 8);
+        assert_eq!(pixels.admit("1", Some("new"), asked), Err(Refusal::TokenRevoked), "the script is not about this one");
     }
 }

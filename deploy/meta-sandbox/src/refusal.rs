@@ -1,6 +1,7 @@
 //! Every way the box says no: the closed list, and for each the status and the codes.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Why a request was refused. The text for people is ours; status, code and subcode are Meta's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Refusal {
     TokenRevoked,
     /// A good token, of another pixel.
     TokenOfAnotherPixel,
+    /// A token of this pixel that lost its permission.
+    PermissionMissing,
     /// No such pixel.
     PixelUnknown(String),
     /// More bytes than the box reads.
@@ -56,6 +59,9 @@ pub struct ErrorBody {
     pub kind: &'static str,
     /// The main switch.
     pub code: i64,
+    /// Whether the code is sent as text.
+    #[serde(skip)]
+    pub code_as_text: bool,
     /// Narrows the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_subcode: Option<i64>,
@@ -72,6 +78,23 @@ pub struct ErrorBody {
     pub fbtrace_id: String,
 }
 
+impl ErrorBody {
+    /// The shape of most errors, with 400.
+    pub fn plain(code: i64, message: &str) -> Self {
+        plain(400, code, None, message)
+    }
+
+    /// What is sent, under an id to quote to support.
+    pub fn answer(mut self, fbtrace_id: String) -> Value {
+        self.fbtrace_id = fbtrace_id;
+        let mut error = json!(self);
+        if self.code_as_text {
+            error["code"] = json!(self.code.to_string());
+        }
+        json!({ "error": error })
+    }
+}
+
 impl Refusal {
     /// The error object, still without its trace id.
     pub fn body(&self) -> ErrorBody {
@@ -83,6 +106,7 @@ impl Refusal {
             Refusal::TokenExpired => plain(401, 190, Some(463), "Error validating access token: Session has expired"),
             Refusal::TokenRevoked => plain(401, 190, Some(460), "Error validating access token: The session has been invalidated"),
             Refusal::TokenOfAnotherPixel => plain(403, 200, None, "Permissions error: this token may not write to this pixel"),
+            Refusal::PermissionMissing => plain(403, 200, None, "Permissions error: this token lost its permission to write to this pixel"),
             Refusal::PixelUnknown(id) => ErrorBody {
                 kind: "GraphMethodException",
                 ..plain(400, 100, Some(33), &format!("Unsupported post request. Object with ID '{id}' does not exist"))

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::sandbox::Sandbox;
-use crate::{browser, control, events};
+use crate::{browser, control, events, steer};
 
 /// Each costs a task and a few buffers.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -65,13 +65,17 @@ fn routes(sandbox: Sandbox) -> Router {
         .route("/tr", get(browser::image).post(browser::beacon))
         .route("/tr/", get(browser::image).post(browser::beacon))
         .route("/sandbox/health", get(control::health))
-        .route("/sandbox/pixels/{id}", put(control::put_pixel))
+        .route("/sandbox/pixels/{id}", put(steer::put_pixel))
         .route("/sandbox/conversions", get(control::conversions))
         .route("/sandbox/requests", get(control::requests))
         .route("/sandbox/hits", get(control::hits))
         .route("/sandbox/remarks", get(control::remarks))
         .route("/sandbox/report", get(control::report))
-        .route("/sandbox/faults", get(control::faults).put(control::put_faults).delete(control::delete_faults))
+        .route("/sandbox/faults", get(steer::faults).put(steer::put_faults).delete(steer::delete_faults))
+        .route("/sandbox/latency", get(steer::latency).put(steer::put_latency).delete(steer::delete_latency))
+        .route("/sandbox/budgets", get(steer::budgets).put(steer::put_budgets).delete(steer::delete_budgets))
+        .route("/sandbox/script", get(steer::script).put(steer::put_script).delete(steer::delete_script))
+        .route("/sandbox/expected", put(steer::put_expected))
         .fallback(events::wrong_path)
         .with_state(sandbox)
         .layer(from_fn(open_to_pages))

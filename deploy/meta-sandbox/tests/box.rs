@@ -1,100 +1,12 @@
 //! The whole box over HTTP, as its users meet it.
 
+mod support;
+
 use std::time::Duration;
 
-use meta_sandbox::{Config, Mode, Sandbox, run};
-use reqwest::{Client, Response};
+use meta_sandbox::{Config, Mode};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-const DIGEST: &str = "62a14e44f765419d10fea99367361a727c12365e2520f32218d505ed9aa0f62f";
-
-/// A box on a port of its own with pixel 42, whose token is `TOKEN`.
-struct Running {
-    url: String,
-    http: Client,
-    stop: CancellationToken,
-    served: JoinHandle<anyhow::Result<()>>,
-}
-
-impl Running {
-    async fn start(config: Config, mode: Mode) -> Self {
-        let sandbox = Sandbox::open(config).expect("opens");
-        sandbox.put_pixel("42", "TOKEN", mode).expect("a good pixel");
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let stop = CancellationToken::new();
-        let served = tokio::spawn(run(listener, sandbox, stop.clone()));
-        Running { url, http: Client::new(), stop, served }
-    }
-
-    async fn in_memory(mode: Mode) -> Self {
-        Running::start(Config::default(), mode).await
-    }
-
-    async fn stop(self) {
-        self.stop.cancel();
-        drop(self.http);
-        self.served.await.expect("no panic").expect("a clean end");
-    }
-
-    async fn post(&self, body: &Value) -> Response {
-        self.http.post(format!("{}/v26.0/42/events", self.url)).json(body).send().await.expect("an answer")
-    }
-
-    /// Status, code, subcode; zeros on success.
-    async fn said(&self, body: &Value) -> (u16, i64, i64) {
-        said(self.post(body).await).await
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let answer = self.http.get(format!("{}{path}", self.url)).send().await.expect("an answer");
-        assert_eq!(answer.status(), 200, "{path}");
-        answer.json().await.expect("JSON")
-    }
-
-    async fn put(&self, path: &str, body: Value) {
-        let answer = self.http.put(format!("{}{path}", self.url)).json(&body).send().await.expect("an answer");
-        assert_eq!(answer.status(), 200, "{path} {body}");
-    }
-
-    async fn counted(&self, id: &str) -> Value {
-        self.get(&format!("/sandbox/conversions?pixel=42&event_name=Purchase&event_id={id}")).await
-    }
-
-    async fn hit(&self, id: &str) {
-        let form = format!("id=42&ev=Purchase&eid={id}&dl=http%3A%2F%2Fshop%2F&cd%5Bvalue%5D=9.5");
-        let answer = self.http.post(format!("{}/tr", self.url)).body(form).send().await.expect("an answer");
-        assert_eq!(answer.status(), 200);
-    }
-}
-
-async fn said(answer: Response) -> (u16, i64, i64) {
-    let status = answer.status().as_u16();
-    let body: Value = answer.json().await.expect("JSON");
-    if status != 200 {
-        assert_eq!(body["error"]["fbtrace_id"].as_str().map(str::len), Some(23), "{body}");
-    }
-    (status, body["error"]["code"].as_i64().unwrap_or(0), body["error"]["error_subcode"].as_i64().unwrap_or(0))
-}
-
-fn purchase(id: &str) -> Value {
-    json!({
-        "event_name": "Purchase", "event_time": now_s(), "event_id": id, "action_source": "website",
-        "event_source_url": "https://shop.example/", "user_data": {"em": [DIGEST], "client_user_agent": "UA"},
-        "custom_data": {"value": 59.97, "currency": "USD"}
-    })
-}
-
-fn with_token(data: &Value) -> Value {
-    json!({"data": data, "access_token": "TOKEN"})
-}
-
-fn now_s() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
-}
+use support::{Running, now_s, purchase, said, with_token};
 
 #[tokio::test]
 async fn a_purchase_on_both_channels_is_one_conversion() {
@@ -187,6 +99,34 @@ async fn the_first_problem_refuses_the_whole_request() {
     let path_error: Value = meta.post(&spoiled(&["surprise"], json!(1))).await.json().await.expect("JSON");
     let message = path_error["error"]["message"].as_str().expect("text");
     assert!(message.starts_with("Server Side Api Parameter Error") && message.ends_with("$['data'][1]"), "{message}");
+    meta.stop().await;
+}
+
+#[tokio::test]
+async fn a_schema_error_names_the_event_by_its_place_in_every_encoding() {
+    let meta = Running::in_memory(Mode::Real).await;
+    let url = format!("{}/v26.0/42/events?access_token=TOKEN", meta.url);
+    let mut surprising = purchase("c");
+    surprising["surprise"] = json!(1);
+    let events = [purchase("a"), purchase("b"), surprising];
+    let texts = events.each_ref().map(Value::to_string);
+    let encoded = json!(texts).to_string().bytes().fold(String::new(), |text, byte| text + &format!("%{byte:02X}"));
+    let part = format!("--XX\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n{}\r\n--XX--\r\n", json!(events));
+    for request in [
+        meta.http.post(&url).json(&json!({"data": events})),
+        meta.http.post(&url).json(&json!({"data": texts})),
+        meta.http.post(&url).header("content-type", "application/x-www-form-urlencoded").body(format!("data={encoded}")),
+        meta.http.post(&url).header("content-type", "multipart/form-data; boundary=XX").body(part),
+    ] {
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), 400);
+        let body: Value = answer.json().await.expect("JSON");
+        let expected = "Server Side Api Parameter Error: unexpected key \"surprise\" at $['data'][2]";
+        assert_eq!((&body["error"]["code"], &body["error"]["message"]), (&json!(100), &json!(expected)));
+    }
+    let broken = json!({"data": ["{\"event_name\":"]});
+    let body: Value = meta.http.post(&url).json(&broken).send().await.expect("an answer").json().await.expect("JSON");
+    assert!(body["error"]["message"].as_str().is_some_and(|message| message.ends_with("$['data'][0]")), "{body}");
     meta.stop().await;
 }
 

@@ -144,6 +144,43 @@ fn documented_rules_are_errors_in_strict_mode_only() {
 }
 
 #[test]
+fn every_key_that_must_hold_a_digest_is_held_to_it() {
+    for key in ["em", "ph", "fn", "ln", "ge", "db", "ct", "st", "zp", "country"] {
+        let path = format!("user_data/{key}");
+        for mode in [Mode::Real, Mode::Strict] {
+            assert_eq!(said(&with(&path, json!([DIGEST, DIGEST])), mode), "ok", "{key}");
+            assert_eq!(said(&with(&path, json!("clear text")), mode), "100/2804016", "{key}");
+        }
+        let told = with(&path, json!("clear text")).to_string();
+        let parsed: Json = serde_json::from_str(&told).expect("valid JSON");
+        let refusal = check(&parsed, 0, NOW_S, Mode::Real, |_| {}).expect_err("refused").body();
+        assert_eq!(refusal.error_user_msg.as_deref(), Some(&*format!("{key} is not a SHA-256 digest")), "the text names the parameter");
+    }
+}
+
+#[test]
+fn every_documented_action_source_is_known() {
+    for source in ["website", "email", "app", "phone_call", "chat", "physical_store", "system_generated", "business_messaging", "other"] {
+        assert_eq!(said(&with("action_source", json!(source)), Mode::Strict), "ok", "{source}");
+    }
+}
+
+#[test]
+fn every_documented_key_of_an_event_is_known() {
+    for (key, value) in [
+        ("referrer_url", json!("https://search.example/")),
+        ("opt_out", json!(false)),
+        ("original_event_data", json!({"event_name": "Lead", "event_time": NOW_S})),
+        ("app_data", json!({"advertiser_tracking_enabled": 1})),
+        ("messaging_channel", json!("whatsapp")),
+        ("attribution_data", json!({})),
+        ("advanced_measurement_table", json!("x")),
+    ] {
+        assert_eq!(said(&with(key, value), Mode::Strict), "ok", "{key}");
+    }
+}
+
+#[test]
 fn a_shop_may_be_two_months_late() {
     let event = |age_s: i64| {
         let mut event = with("action_source", json!("physical_store"));
