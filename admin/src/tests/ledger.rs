@@ -124,7 +124,7 @@ impl Case {
         let mut step = Step::named("test");
         for partition in 0..self.storage.partitions(Topic::Dispatch) {
             let next_offset = self.storage.bounds(Topic::Dispatch, partition).await.expect("it reads").1;
-            step.consumed.push(Consumed { group: Group::Capi, partition, next_offset, metadata: None });
+            step.consumed.push(Consumed { group: Group::Capi, partition, next_offset, metadata: None, lease: None });
         }
         self.storage.commit(step).await.expect("an open store commits");
     }

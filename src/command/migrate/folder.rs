@@ -170,7 +170,8 @@ async fn number(from: &Storage, to: &Storage, waiting: &[u64]) -> anyhow::Result
                 to.commit(step).await?;
             }
         }
-        let note = projections::capi::Note { touched: 0, waiting: *waiting, settled };
+        // What ended is the folder's; what waits is counted here from now on.
+        let note = projections::capi::Note { waiting: *waiting, dispatched: *waiting, settled, ..projections::capi::Note::default() };
         let mut step = Step::named("move");
         step.consumed.push(Consumed {
             group: Group::Capi,
