@@ -9,6 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
         mpsc::{self, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -17,6 +18,7 @@ use std::{
 use rdkafka::{
     ClientConfig, Message, Offset, TopicPartitionList,
     config::FromClientConfigAndContext,
+    consumer::ConsumerGroupMetadata,
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
 };
@@ -160,7 +162,7 @@ impl Transactor {
 struct Worker {
     parts: Parts,
     metrics: Metrics,
-    producer: Option<Arc<BaseProducer<Context>>>,
+    producer: Option<Transacting>,
     /// When the brokers are ready for the next transaction.
     rested_at: Instant,
 }
@@ -175,8 +177,8 @@ impl Worker {
                     self.rested_at = Instant::now() + REST;
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some(producer) = &self.producer {
-                        producer.poll(Duration::ZERO); // logs, errors, statistics
+                    if let Some(live) = &self.producer {
+                        live.producer.poll(Duration::ZERO); // logs, errors, statistics
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -242,15 +244,17 @@ impl Worker {
 
     fn attempt(&mut self, jobs: &[Job]) -> Tried {
         let until = Instant::now() + self.parts.transaction_timeout * TIMES_MAX;
-        let producer = match self.producer() {
-            Ok(producer) => producer,
+        let live = match self.producer() {
+            Ok(live) => live,
             Err(error) => return Tried::Aborted(error), // nothing was begun
         };
+        let producer = live.producer.clone();
         if let Err(error) = producer.begin_transaction() {
             return undo(&producer, error);
         }
-        match self.fill(&producer, jobs, until) {
+        match self.fill(&live, jobs, until) {
             Ok(()) => {}
+            Err(error) if live.offsets.is_given_up() => return Tried::Unknown(error),
             Err(error) => return undo(&producer, error),
         }
         loop {
@@ -267,7 +271,8 @@ impl Worker {
     }
 
     /// Everything of a transaction but its end.
-    fn fill(&self, producer: &BaseProducer<Context>, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
+    fn fill(&self, live: &Transacting, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
+        let producer = &*live.producer;
         let records = jobs.iter().flat_map(|job| &job.records);
         *lock(producer) = Landed { positions: vec![(0, 0); records.clone().count()], failed: None };
         for (at, record) in records.enumerate() {
@@ -294,10 +299,10 @@ impl Worker {
         if let Some(error) = lock(producer).failed.take() {
             return Err(error);
         }
-        self.send_offsets(producer, jobs, until)
+        self.send_offsets(&live.offsets, jobs, until)
     }
 
-    fn send_offsets(&self, producer: &BaseProducer<Context>, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
+    fn send_offsets(&self, way: &OffsetsWay, jobs: &[Job], until: Instant) -> Result<(), KafkaError> {
         let Some(group) = self.parts.group else { return Ok(()) };
         let mut offsets: HashMap<u32, &Consumed> = HashMap::new();
         for consumed in jobs.iter().flat_map(|job| &job.consumed) {
@@ -321,14 +326,14 @@ impl Worker {
             Some(membership) => membership.metadata(),
             None => self.parts.asker.nobody(group),
         };
-        let fence = fence.ok_or(KafkaError::Canceled)?;
+        let fence = Arc::new(fence.ok_or(KafkaError::Canceled)?);
         if let Some(membership) = &membership
             && jobs.iter().flat_map(|job| &job.consumed).any(|consumed| !membership.holds(consumed))
         {
             return Err(KafkaError::Canceled);
         }
         loop {
-            match producer.send_offsets_to_transaction(&list, &fence, CALL) {
+            match way.send(list.clone(), fence.clone()) {
                 Err(error) if is(&error, rdkafka::error::RDKafkaError::is_retriable) && Instant::now() < until => {}
                 done => return done,
             }
@@ -385,14 +390,62 @@ impl Worker {
         Ok(())
     }
 
-    fn producer(&mut self) -> Result<Arc<BaseProducer<Context>>, KafkaError> {
+    fn producer(&mut self) -> Result<Transacting, KafkaError> {
         if self.producer.is_none() {
             let context = Context { observer: self.parts.observer.clone(), landed: Mutex::default() };
             let producer = BaseProducer::from_config_and_context(&self.parts.settings, context)?;
             producer.init_transactions(CALL)?;
-            self.producer = Some(Arc::new(producer));
+            let producer = Arc::new(producer);
+            let offsets = OffsetsWay::start(producer.clone()).map_err(|error| KafkaError::ClientCreation(error.to_string()))?;
+            self.producer = Some(Transacting { producer, offsets: Arc::new(offsets) });
         }
         self.producer.clone().ok_or(KafkaError::Canceled)
+    }
+}
+
+/// A producer, and the way of offsets into its transactions.
+#[derive(Clone)]
+struct Transacting {
+    producer: Arc<BaseProducer<Context>>,
+    offsets: Arc<OffsetsWay>,
+}
+
+/// A thread on which offsets go into a transaction. The library keeps no time in this call (librdkafka 2.12, `rd_kafka_coord_req`): when
+/// it asks for the group's coordinator while brokers change and the answer is lost, it waits for a broker's state to change, which may
+/// never happen. Whoever waits here gives it up, and the producer with it; thread and producer then end when the library lets go.
+struct OffsetsWay {
+    calls: mpsc::Sender<(TopicPartitionList, Arc<ConsumerGroupMetadata>)>,
+    answers: Mutex<mpsc::Receiver<Result<(), KafkaError>>>,
+    is_given_up: AtomicBool,
+}
+
+impl OffsetsWay {
+    fn start(producer: Arc<BaseProducer<Context>>) -> std::io::Result<Self> {
+        let (calls, called) = mpsc::channel::<(TopicPartitionList, Arc<ConsumerGroupMetadata>)>(); // one at a time
+        let (answer, answers) = mpsc::channel();
+        std::thread::Builder::new().name("commit-offsets".to_owned()).spawn(move || {
+            for (list, fence) in called {
+                if answer.send(producer.send_offsets_to_transaction(&list, &fence, CALL)).is_err() {
+                    return; // it was given up
+                }
+            }
+        })?;
+        Ok(Self { calls, answers: Mutex::new(answers), is_given_up: AtomicBool::new(false) })
+    }
+
+    /// Puts offsets into the transaction.
+    fn send(&self, list: TopicPartitionList, fence: Arc<ConsumerGroupMetadata>) -> Result<(), KafkaError> {
+        self.calls.send((list, fence)).map_err(|_| KafkaError::Canceled)?;
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.recv_timeout(CALL * 2).unwrap_or_else(|_| {
+            self.is_given_up.store(true, Relaxed);
+            Err(KafkaError::Global(RDKafkaErrorCode::OperationTimedOut))
+        })
+    }
+
+    /// Whether a call was given up: it may still be on its way, and the producer is of no more use.
+    fn is_given_up(&self) -> bool {
+        self.is_given_up.load(Relaxed)
     }
 }
 
