@@ -90,7 +90,7 @@ async fn a_limit_of_the_token_holds_all_its_pixels_and_one_of_a_pixel_only_that(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_limit_requests_keep_a_pace_and_usage_that_is_told_slows_down_before_one() {
-    for fault in [json!({"fault": "throttle", "code": 80_004, "times": 2}), json!({"fault": "slow", "ms": 0, "usage": 95, "times": 2})] {
+    for fault in [json!({"fault": "throttle", "code": 80_004, "times": 2}), json!({"fault": "slow", "ms": 0, "usage": 95, "times": 8})] {
         let mut stage = Stage::with_pixel("1").await;
         stage.config.batch_events_max = 1;
         stage.faults(json!([fault])).await;
