@@ -48,6 +48,9 @@ pub enum Row {
     Intent(Intent),
     /// See [`Delivery`].
     Delivery(Box<Delivery>),
+    /// `deliveries`: a remark on one that was told before. It is written when the rest of its step is true: a remark that stood there
+    /// without its step would look like an outcome that nobody was told.
+    DeliveryNote(Box<Delivery>),
     /// See [`Waiting`].
     Waiting(Box<Waiting>),
     /// A waiting delivery got its outcome, or moved to another hour.

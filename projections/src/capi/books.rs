@@ -251,7 +251,7 @@ impl Books {
     pub fn note_revision(&mut self, mut delivery: Delivery, revision: u32, offset: u64) {
         delivery.noted_revision = Some(revision);
         self.released.push((delivery.pixel_id.clone(), delivery.dedup_key.clone()));
-        self.step.rows.push(Row::Delivery(Box::new(delivery)));
+        self.step.rows.push(Row::DeliveryNote(Box::new(delivery)));
         self.done(offset);
     }
 

@@ -177,7 +177,7 @@ struct Split {
     first: Vec<Stamped>,
     /// Attempts about to be made.
     intents: Vec<Intent>,
-    /// After the transaction: they take away what a successor would find unfinished work by.
+    /// After the transaction: they take away what a successor would find unfinished work by, or say what is only true with it.
     last: Vec<Stamped>,
 }
 
@@ -187,7 +187,7 @@ fn split(rows: Vec<Row>, first_stamp: i64) -> Split {
     for (row, stamp) in rows.into_iter().zip(first_stamp..) {
         match row {
             Row::Intent(intent) if !intent.settled => split.intents.push(intent),
-            Row::Intent(_) | Row::WaitingDone { .. } => split.last.push(Stamped { row, stamp }),
+            Row::Intent(_) | Row::WaitingDone { .. } | Row::DeliveryNote(_) => split.last.push(Stamped { row, stamp }),
             Row::Seen { .. }
             | Row::Purchase(_)
             | Row::Lead(_)

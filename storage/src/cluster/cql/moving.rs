@@ -128,7 +128,7 @@ fn puts_of_moved<'a>(
         }
         Row::Visitor(visitor) => write::put_visitor(to, visitor, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)),
         Row::Person(person) => write::put_person(to, person, |at| left_s(PERSON_DAYS, Time::from_micros(at), now)),
-        Row::Delivery(delivery) => {
+        Row::Delivery(delivery) | Row::DeliveryNote(delivery) => {
             let settled = delivery.settled_at.filter(|_| delivery.outcome.is_some());
             let ttl_s = settled.map_or(Some(0), |settled| left_s(DELIVERY_DAYS, settled, now));
             ttl_s.map(|ttl_s| write::put_delivery(to, delivery, STAMP, ttl_s)).into_iter().collect()

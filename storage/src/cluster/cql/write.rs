@@ -80,7 +80,7 @@ pub(super) fn puts_of<'a>(to: &'a Statements, row: &'a Row, stamp: i64, now: Tim
         Row::PersonKey(key) => vec![put_person_key(to, key)],
         Row::FilterSnapshot(_) => Vec::new(),
         Row::Intent(intent) => vec![put_intent(to, intent, owners::epoch(stamp))],
-        Row::Delivery(delivery) => {
+        Row::Delivery(delivery) | Row::DeliveryNote(delivery) => {
             vec![put_delivery(to, delivery, stamp, if delivery.outcome.is_some() { seconds(DELIVERY_DAYS) } else { 0 })]
         }
         Row::Waiting(waiting) => put_waiting(to, waiting, stamp, now),

@@ -47,7 +47,7 @@ pub(super) fn encode(row: Row, puts: &mut Vec<Put>, merges: &mut Vec<Merge>) {
         Row::Seen { key, leg, cell } => puts.push(seen::put(&key, leg, &cell)),
         Row::Purchase(purchase) => puts.push(purchase::put(&purchase)),
         Row::Lead(lead) => puts.push(lead::put(&lead)),
-        Row::Delivery(delivery) => puts.push(delivery::put(&delivery)),
+        Row::Delivery(delivery) | Row::DeliveryNote(delivery) => puts.push(delivery::put(&delivery)),
         Row::Intent(intent) => {
             puts.extend(intent::puts(&intent));
             merges.push(Merge::Attempt { partition: intent.partition, attempt: intent.attempt });
