@@ -31,7 +31,6 @@ impl Partition {
         self.books.settle(attempt, at, pixel.clone());
         answer.said.title = answer.said.title.map(|title| access.without_token(&title));
         let class = class(&answer, &batch);
-        let began = at;
         self.measure(&answer, class, batch.len(), took);
         let attempt = Attempt {
             number: attempt,
@@ -55,7 +54,7 @@ impl Partition {
                 if let Some(lane) = self.lanes.get_mut(&pixel).filter(|_| matches!(class, Class::Token | Class::Config)) {
                     lane.refused = Some(Refused(Some(access.sealed().clone())));
                 }
-                let until = self.again(&pixel, batch, class, &attempt, &answer, began, now);
+                let until = self.again(&pixel, batch, class, &attempt, &answer, now);
                 if class == Class::Rate {
                     self.slow_down(&pixel, &access, answer.said.code, until);
                 }
@@ -121,18 +120,8 @@ impl Partition {
     }
 
     /// The batch is tried again later, and the pixel pauses. Answers until when.
-    #[expect(clippy::too_many_arguments, reason = "what was asked, what came of it, and when")]
-    fn again(
-        &mut self,
-        pixel: &PixelId,
-        batch: Vec<Item>,
-        class: Class,
-        attempt: &Attempt,
-        answer: &Answer,
-        began: Time,
-        now: Time,
-    ) -> Time {
-        let until = self.pause(pixel, class, attempt.code, answer.retry_after_us, began, now);
+    fn again(&mut self, pixel: &PixelId, batch: Vec<Item>, class: Class, attempt: &Attempt, answer: &Answer, now: Time) -> Time {
+        let until = self.pause(pixel, class, attempt.code, answer.retry_after_us, attempt.at, now);
         let failures = self.lanes.get(pixel).map_or(0, |lane| lane.failures);
         if failures == 1 {
             tracing::warn!(
