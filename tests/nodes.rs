@@ -21,7 +21,7 @@ use support::{
 const ROUNDS: usize = 10;
 /// No answer of 5xx later than this after a kill.
 const REFUSED_AT_MOST: Duration = Duration::from_secs(15);
-/// Between two orders of a sender. Ten orders a second keep two cores busy: each makes some thirty writes on three servers.
+/// Between two orders of a sender: ten orders a second in all. More, and six servers on two cores have nothing left to start again with.
 const PACE: Duration = Duration::from_millis(400);
 /// So long after it the rule is looked at.
 const WATCHED: Duration = Duration::from_secs(20);
