@@ -83,6 +83,7 @@ async fn take(
         visitor_id: None,
         pixels: funnel.pixels.clone(),
         currency: funnel.funnel.currency,
+        server_leg_wait_s: 0, // it is the server leg
         client_ip: None, // the caller is a server: its address and agent say nothing of the buyer
         user_agent: None,
         reply_to: Some(door.answers.partition()),
