@@ -4,12 +4,9 @@
 
 mod support;
 
-use std::{
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use serde_json::{Value, json};
@@ -84,8 +81,7 @@ impl Stage {
 
     fn start(wait_s: u32, pixels: &[&str], meta: MetaBox, cluster: Option<Cluster>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let env: Vec<(&str, &str)> =
-            cluster.iter().flat_map(Cluster::env).map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let env: Vec<(&str, &str)> = cluster.iter().flat_map(Cluster::env).map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let house = House::start(folder.path(), &meta, &env);
         let account = house.account(&meta, pixels);
         house.command(&["funnel", "set", &account.funnel, "--server-leg-wait-s", &wait_s.to_string()]);
@@ -291,7 +287,8 @@ fn killed_at_any_step_with_the_server_leg_first_one_copy_goes_out() {
 #[test]
 fn killed_at_steps_on_the_cluster_one_copy_goes_out_in_the_backends_words() {
     let Some(mut stage) = Stage::cluster("legkill", LONG, &["7115", "7116"]) else { return };
-    for (number, point) in ["judge.rows:1", "outcome.rows:1", "judge.rows:2", "intent.before:1", "outcome.before:2"].into_iter().enumerate() {
+    for (number, point) in ["judge.rows:1", "outcome.rows:1", "judge.rows:2", "intent.before:1", "outcome.before:2"].into_iter().enumerate()
+    {
         killed_at(&mut stage, &format!("PROMPT-{number}"), point, [Leg::Browser, Leg::Server], Second::AtOnce);
     }
 }

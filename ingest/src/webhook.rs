@@ -84,7 +84,7 @@ async fn take(
         pixels: funnel.pixels.clone(),
         currency: funnel.funnel.currency,
         server_leg_wait_s: 0, // it is the server leg
-        client_ip: None, // the caller is a server: its address and agent say nothing of the buyer
+        client_ip: None,      // the caller is a server: its address and agent say nothing of the buyer
         user_agent: None,
         reply_to: Some(door.answers.partition()),
         idempotent: hook.order_id.is_none() && idempotency_key.is_some(),

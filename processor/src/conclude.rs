@@ -328,7 +328,8 @@ fn dispatch(
 /// A browser purchase waits for its server leg, which tells it better. The server leg itself is due at once.
 fn not_before(reading: &Reading<'_>, revision: u32) -> Option<Time> {
     let wait_us = i64::from(reading.raw.server_leg_wait_s) * SECOND_US;
-    let waits = wait_us > 0 && revision == 1 && reading.telling.leg == LegName::Browser && matches!(reading.telling.key, DedupKey::Purchase(..));
+    let waits =
+        wait_us > 0 && revision == 1 && reading.telling.leg == LegName::Browser && matches!(reading.telling.key, DedupKey::Purchase(..));
     waits.then(|| reading.raw.received_at.plus_micros(wait_us))
 }
 

@@ -60,16 +60,20 @@ enum Verb {
 }
 
 /// What is shown of one funnel.
-const COLUMNS: [(&str, &str); 5] =
-    [("funnel", "id"), ("workspace", "workspace_id"), ("name", "name"), ("currency", "currency"), ("server leg wait s", "server_leg_wait_s")];
+const COLUMNS: [(&str, &str); 5] = [
+    ("funnel", "id"),
+    ("workspace", "workspace_id"),
+    ("name", "name"),
+    ("currency", "currency"),
+    ("server leg wait s", "server_leg_wait_s"),
+];
 
 impl Funnel {
     pub async fn run(self, base: &Base) -> anyhow::Result<ExitCode> {
         match self.verb {
             Verb::Create { workspace, currency, server_leg_wait_s, name, json, reach } => {
                 let desk = Desk::reach(base, &reach).await?;
-                let wish =
-                    json!({"workspace_id": workspace, "name": name, "currency": currency, "server_leg_wait_s": server_leg_wait_s});
+                let wish = json!({"workspace_id": workspace, "name": name, "currency": currency, "server_leg_wait_s": server_leg_wait_s});
                 let answer = desk.post::<Box<Object>>("funnels", &wish).await;
                 desk.leave().await;
                 super::print(&answer?, json, &COLUMNS)?;
@@ -85,8 +89,14 @@ impl Funnel {
                 let desk = Desk::reach(base, &reach).await?;
                 let list = desk.get::<Vec<Box<Object>>>("funnels").await;
                 desk.leave().await;
-                let columns =
-                    [("FUNNEL", "id"), ("WORKSPACE", "workspace_id"), ("NAME", "name"), ("CURRENCY", "currency"), ("WAIT S", "server_leg_wait_s"), ("PIXELS", "pixels")];
+                let columns = [
+                    ("FUNNEL", "id"),
+                    ("WORKSPACE", "workspace_id"),
+                    ("NAME", "name"),
+                    ("CURRENCY", "currency"),
+                    ("WAIT S", "server_leg_wait_s"),
+                    ("PIXELS", "pixels"),
+                ];
                 super::print_list(&list?, json, &columns)?;
             }
         }

@@ -144,7 +144,8 @@ mod tests {
             assert_eq!(stands, expected.map(|(outcome, code)| (outcome, code.to_owned())), "{what}");
         }
         assert_eq!(standing(&later, None, now(), 0), Standing::Later(now().plus_micros(1)));
-        let lacks = Dispatch { not_before: later.not_before, ..withheld(Withheld::Invalid { code: "currency".into(), message: "m".into() }) };
+        let lacks =
+            Dispatch { not_before: later.not_before, ..withheld(Withheld::Invalid { code: "currency".into(), message: "m".into() }) };
         let lacks = Dispatch { occurred_at: now(), ..lacks };
         assert_eq!(standing(&lacks, None, now(), 0), Standing::Later(now().plus_micros(1)), "its server leg may know better");
         assert!(matches!(standing(&lacks, None, now().plus_micros(1), 0), Standing::End(Outcome::Rejected, _)));
