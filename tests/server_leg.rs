@@ -205,7 +205,7 @@ fn after_the_wait_a_browser_purchase_goes_out_alone_on_the_cluster() {
 fn killed_at(stage: &mut Stage, order: &str, point: &str, legs: [Leg; 2], second: Second) {
     stage.house.process.terminate();
     stage.house.start_again(&[(PAUSE, point)]);
-    let paused = format!("paused at {point}");
+    let paused = format!("paused at {}", point.split(':').next().unwrap_or(point));
     let is_over = Arc::new(AtomicBool::new(false));
     let sender = {
         let (client, account, order, is_over) = (stage.house.client.clone(), stage.account.clone(), order.to_owned(), is_over.clone());
