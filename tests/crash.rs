@@ -150,6 +150,25 @@ fn killed_after_each_step_while_both_legs_of_an_order_travel() {
 }
 
 #[test]
+fn killed_while_it_makes_its_folder_it_opens_the_next_time() {
+    let meta = MetaBox::start();
+    for kill in 0..40_u64 {
+        let data = tempfile::tempdir().expect("a folder");
+        let mut command = support::rapidmetrics();
+        command
+            .arg("--data")
+            .arg(data.path())
+            .env("RAPIDMETRICS_INGEST__LISTEN", "127.0.0.1:0")
+            .env("RAPIDMETRICS_ADMIN__LISTEN", "127.0.0.1:0");
+        let (mut process, _out) = support::Process::spawn(&mut command);
+        std::thread::sleep(Duration::from_micros(kill * 1_500)); // a moment that nobody chose, over all of a first start
+        process.kill();
+        let mut house = House::start(data.path(), &meta, &[]);
+        assert!(house.process.terminate().success(), "killed after {} us", kill * 1_500);
+    }
+}
+
+#[test]
 fn a_damaged_filter_snapshot_gives_the_same_verdicts() {
     for filter in [&[][..], &[COLD]] {
         let data = tempfile::tempdir().expect("a folder");

@@ -7,12 +7,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use schemas::{
-    directory::{Change, DirectoryRecord, Funnel, Pixel, Workspace},
+    directory::{Change, DirectoryRecord, Funnel, Pixel, SERVER_LEG_WAIT_S, SERVER_LEG_WAIT_S_MAX, Workspace},
     envelope,
     id::{FunnelId, PixelId, WorkspaceId},
     money::Currency,
@@ -50,6 +50,7 @@ struct FunnelMade {
     workspace_id: WorkspaceId,
     name: String,
     currency: Currency,
+    server_leg_wait_s: u32,
 }
 
 #[derive(Serialize)]
@@ -101,11 +102,33 @@ pub(crate) async fn create_funnel(State(desk): State<Arc<Desk>>, mut wish: Wish)
     let name = name(&mut wish)?;
     let currency = wish.text_if_any("currency")?;
     let currency = Currency::parse(currency.as_deref().unwrap_or("USD")).map_err(|error| invalid("currency", error))?;
+    let server_leg_wait_s = wait(&mut wish)?.unwrap_or(SERVER_LEG_WAIT_S);
     wish.done()?;
-    let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency };
+    let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency, server_leg_wait_s };
     let answer = FunnelMade::of(&funnel);
     desk.change(vec![Change::FunnelCreated(funnel)]).await?;
     Ok(created(answer))
+}
+
+/// Changes a funnel's settings; what is not named stays.
+pub(crate) async fn set_funnel(
+    State(desk): State<Arc<Desk>>,
+    Path(id): Path<String>,
+    mut wish: Wish,
+) -> Result<Json<impl Serialize>, Refused> {
+    let id = FunnelId::parse(&id).map_err(|error| invalid("id", error))?;
+    let server_leg_wait_s = wait(&mut wish)?;
+    wish.done()?;
+    let known = desk.parts.directory.load().funnel(id.as_str()).map(|entry| entry.funnel.clone());
+    let known = known.ok_or(schemas::directory::FoldError::NoFunnel(id))?;
+    let funnel = Funnel { server_leg_wait_s: server_leg_wait_s.unwrap_or(known.server_leg_wait_s), ..known };
+    let answer = FunnelMade::of(&funnel);
+    desk.change(vec![Change::FunnelCreated(funnel)]).await?;
+    Ok(Json(answer))
+}
+
+fn wait(wish: &mut Wish) -> Result<Option<u32>, Refused> {
+    wish.number_if_any("server_leg_wait_s", SERVER_LEG_WAIT_S_MAX)
 }
 
 pub(crate) async fn add_pixel(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
@@ -188,8 +211,8 @@ impl Desk {
 
 impl FunnelMade {
     fn of(funnel: &Funnel) -> Self {
-        let Funnel { id, workspace_id, name, currency } = funnel.clone();
-        Self { id, workspace_id, name, currency }
+        let Funnel { id, workspace_id, name, currency, server_leg_wait_s } = funnel.clone();
+        Self { id, workspace_id, name, currency, server_leg_wait_s }
     }
 }
 

@@ -6,7 +6,7 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware::from_fn_with_state,
-    routing::{get, post},
+    routing::{get, patch, post},
 };
 
 use crate::{Desk, directory, export, health, home, metrics, moving, receipt, refuse::Refused, tail, token, totals};
@@ -19,6 +19,7 @@ pub(crate) fn routes(desk: Arc<Desk>) -> Router {
         .route("/", get(home::api))
         .route("/workspaces", get(directory::workspaces).post(directory::create_workspace))
         .route("/funnels", get(directory::funnels).post(directory::create_funnel))
+        .route("/funnels/{id}", patch(directory::set_funnel))
         .route("/pixels", get(directory::pixels).post(directory::add_pixel))
         .route("/move", post(moving::ask))
         .route("/receipt", get(receipt::receipt))

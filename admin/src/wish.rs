@@ -43,6 +43,17 @@ impl Wish {
         }
     }
 
+    /// A whole number from 0 to `max` that may be absent or null.
+    pub(crate) fn number_if_any(&mut self, field: &'static str, max: u32) -> Result<Option<u32>, Refused> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number <= max) {
+                Some(number) => Ok(Some(number)),
+                None => Err(Refused::field("invalid", field, format!("{field} must be a whole number from 0 to {max}"))),
+            },
+        }
+    }
+
     /// Every field was taken, or one was not known: a typing error must not pass in silence.
     pub(crate) fn done(self) -> Result<(), Refused> {
         match self.0.keys().next() {

@@ -44,6 +44,7 @@ mod tests {
             workspace_id: WorkspaceId::parse("ws_1").expect("an id"),
             name: "shop".into(),
             currency: Currency::parse("USD").expect("a currency"),
+            server_leg_wait_s: 0,
         };
         let funnel = FunnelEntry { api_key_lookup: keys.lookup("rm_good"), pixels: Vec::new(), funnel };
         for (given, status) in [

@@ -14,6 +14,7 @@ use schemas::{
     directory::FunnelEntry,
     envelope::VERSION,
     json::{self, Fields},
+    key::DedupKey,
     raw::{Consent, Raw, RawKind},
     session::{BODY_BYTES_MAX, Batch, Event, EventKind},
     time::Time,
@@ -113,6 +114,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
 
 fn record(batch: &Batch<'_>, sender: &Sender<'_>, event: &Event<'_>, json: &RawValue, id: Uuid) -> Append {
     let Sender { funnel: FunnelEntry { funnel, pixels, .. }, received_at, .. } = *sender;
+    let key = event.dedup_key(&funnel.id);
     let raw = Raw {
         id,
         kind: match event.kind {
@@ -127,6 +129,7 @@ fn record(batch: &Batch<'_>, sender: &Sender<'_>, event: &Event<'_>, json: &RawV
         visitor_id: Some(event.visitor_id.clone()),
         pixels: pixels.clone(),
         currency: funnel.currency,
+        server_leg_wait_s: if matches!(key, DedupKey::Purchase(..)) { funnel.server_leg_wait_s } else { 0 },
         client_ip: Some(Cow::Borrowed(&sender.client_ip)),
         user_agent: sender.user_agent.as_deref().map(Cow::Borrowed),
         reply_to: None,
@@ -139,7 +142,7 @@ fn record(batch: &Batch<'_>, sender: &Sender<'_>, event: &Event<'_>, json: &RawV
         attribution: batch.attribution,
         body: json,
     };
-    append::record(&raw, &event.dedup_key(&funnel.id))
+    append::record(&raw, &key)
 }
 
 /// The browser's own signal withdraws a consent that nobody gave explicitly.

@@ -83,7 +83,8 @@ async fn take(
         visitor_id: None,
         pixels: funnel.pixels.clone(),
         currency: funnel.funnel.currency,
-        client_ip: None, // the caller is a server: its address and agent say nothing of the buyer
+        server_leg_wait_s: 0, // it is the server leg
+        client_ip: None,      // the caller is a server: its address and agent say nothing of the buyer
         user_agent: None,
         reply_to: Some(door.answers.partition()),
         idempotent: hook.order_id.is_none() && idempotency_key.is_some(),

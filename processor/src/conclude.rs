@@ -17,7 +17,7 @@ use schemas::{
     raw::Consent,
     row::{Leg, LegContext, Seen},
     session::IDENTIFY,
-    time::Time,
+    time::{SECOND_US, Time},
     verdict::{Answer, Verdict},
 };
 use serde_json::value::RawValue;
@@ -296,6 +296,7 @@ fn dispatch(
         return;
     }
     let occurred_at = sides.occurred_at(reading.occurred_at);
+    let not_before = not_before(reading, revision);
     let frozen = if withheld {
         Frozen { payload: None, withheld: Some(Withheld::NoConsent), fact: None }
     } else {
@@ -316,12 +317,20 @@ fn dispatch(
             event_id: reading.raw.event_id.to_string(),
             dedup_key: reading.key.clone(),
             revision,
-            not_before: None, // the wait for the server leg is set here when it comes
+            not_before,
             payload: frozen.payload.clone(),
             withheld: frozen.withheld.clone(),
             fact: frozen.fact.clone(),
         })));
     }
+}
+
+/// A browser purchase waits for its server leg, which tells it better. The server leg itself is due at once.
+fn not_before(reading: &Reading<'_>, revision: u32) -> Option<Time> {
+    let wait_us = i64::from(reading.raw.server_leg_wait_s) * SECOND_US;
+    let waits =
+        wait_us > 0 && revision == 1 && reading.telling.leg == LegName::Browser && matches!(reading.telling.key, DedupKey::Purchase(..));
+    waits.then(|| reading.raw.received_at.plus_micros(wait_us))
 }
 
 fn freeze(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred_at: Time) -> Frozen {

@@ -21,6 +21,31 @@ fn purchase_event(order: &str, value: f64) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_a_browsers_purchase_of_an_order_waits_for_its_server_leg() {
+    let data = tempfile::tempdir().unwrap();
+    let mut room = Room::open(data.path(), false);
+    room.server_leg_wait_s = 60;
+    let (stop, judge) = room.judge();
+    room.browser(purchase_event("A1", 10.0), Consent::Granted).await;
+    room.webhook(HOOK).await;
+    room.webhook(&HOOK.replace("A1", "A2")).await;
+    let dispatches = room.topic(Topic::Dispatch).await;
+    let of = |order: &str, revision: u32| {
+        let id = format!("fn_1:{order}");
+        dispatches.iter().filter(|d| d["event_id"] == id && d["revision"] == revision).cloned().collect::<Vec<Value>>()
+    };
+    for waiting in of("A1", 1) {
+        let at = |field: &str| waiting[field].as_str().unwrap().parse::<schemas::time::Time>().unwrap();
+        assert_eq!(at("not_before").since(at("received_at")), 60 * schemas::time::SECOND_US);
+    }
+    let at_once = [of("A1", 2), of("A2", 1)].concat();
+    assert_eq!((of("A1", 1).len(), at_once.len()), (2, 4));
+    assert!(at_once.iter().all(|dispatch| dispatch.get("not_before").is_none()), "{at_once:?}");
+    stop.cancel();
+    judge.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn both_orders_of_arrival_conclude_one_purchase_with_the_servers_amount() {
     for (cold, browser_first) in [(false, true), (false, false), (true, true), (true, false)] {
         let data = tempfile::tempdir().unwrap();

@@ -32,7 +32,7 @@ pub struct DirectoryRecord {
 pub enum Change {
     /// A new workspace with its API key.
     WorkspaceCreated(Workspace),
-    /// A new funnel.
+    /// A new funnel, or a known one with other settings: the record says all of it.
     FunnelCreated(Funnel),
     /// A pixel was given to a workspace, or got a new token.
     PixelSet(Pixel),
@@ -81,6 +81,20 @@ pub struct Funnel {
     pub name: String,
     /// The currency of amounts that name none.
     pub currency: Currency,
+    /// How long a browser purchase with an `order_id` waits for its server leg before Meta hears of it, in seconds; 0 switches it off.
+    #[serde(default = "server_leg_wait_s")]
+    pub server_leg_wait_s: u32,
+}
+
+/// How long a browser purchase waits for its server leg, in seconds, unless its funnel says otherwise: backends tell of a sale within
+/// seconds, and a minute costs Meta's optimisation nothing.
+pub const SERVER_LEG_WAIT_S: u32 = 60;
+/// The longest such wait, in seconds: a day. Meta folds the pixel's copy and ours only within two days, and the copy has to arrive in them.
+pub const SERVER_LEG_WAIT_S_MAX: u32 = 86_400;
+
+/// Funnels recorded before there was a wait have the usual one.
+fn server_leg_wait_s() -> u32 {
+    SERVER_LEG_WAIT_S
 }
 
 /// A Meta dataset of a workspace.

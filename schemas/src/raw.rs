@@ -51,6 +51,10 @@ pub struct Raw<'a> {
     pub pixels: Vec<PixelId>,
     /// The funnel's default currency at that moment.
     pub currency: Currency,
+    /// How long a browser purchase of this funnel waits for its server leg before Meta hears of it, in seconds. Stands where an order's
+    /// purchase came from a browser and the wait was not switched off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub server_leg_wait_s: u32,
     /// The visitor's address; absent on webhooks, whose caller is a server.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub client_ip: Option<Cow<'a, str>>,
@@ -84,6 +88,11 @@ pub struct Raw<'a> {
     /// The webhook's body or the script's event object, as it came.
     #[serde(borrow)]
     pub body: &'a RawValue,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Whether a visitor agreed to be measured.

@@ -101,6 +101,11 @@ impl Desk {
         self.answer(self.http.post(self.path(path)).json(wish)).await
     }
 
+    /// Asks for something to be changed.
+    pub async fn patch<T: DeserializeOwned>(&self, path: &str, wish: &Value) -> anyhow::Result<T> {
+        self.answer(self.http.patch(self.path(path)).json(wish)).await
+    }
+
     /// Reads a stream, handing on its lines in the groups in which they came.
     pub async fn lines(&self, path: &str, mut each: impl FnMut(std::slice::Iter<'_, &[u8]>) -> io::Result<()>) -> anyhow::Result<()> {
         let mut response = self.accepted(self.http.get(self.path(path))).await?;

@@ -1,4 +1,4 @@
-//! `funnel create --workspace ID NAME`, `funnel list`.
+//! `funnel create --workspace ID NAME`, `funnel set ID`, `funnel list`.
 
 use std::process::ExitCode;
 
@@ -24,8 +24,25 @@ enum Verb {
         /// The currency of amounts that name none (USD)
         #[arg(long, value_name = "CODE")]
         currency: Option<String>,
+        /// How long a browser purchase waits for its webhook before Meta hears of it; 0 switches it off (60)
+        #[arg(long, value_name = "SECONDS")]
+        server_leg_wait_s: Option<u32>,
         /// Its name, for people
         name: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Change a funnel's settings; when this answers they hold
+    Set {
+        /// The funnel
+        #[arg(value_name = "ID")]
+        funnel: String,
+        /// How long a browser purchase waits for its webhook before Meta hears of it; 0 switches it off
+        #[arg(long, value_name = "SECONDS")]
+        server_leg_wait_s: u32,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -42,23 +59,44 @@ enum Verb {
     },
 }
 
+/// What is shown of one funnel.
+const COLUMNS: [(&str, &str); 5] = [
+    ("funnel", "id"),
+    ("workspace", "workspace_id"),
+    ("name", "name"),
+    ("currency", "currency"),
+    ("server leg wait s", "server_leg_wait_s"),
+];
+
 impl Funnel {
     pub async fn run(self, base: &Base) -> anyhow::Result<ExitCode> {
         match self.verb {
-            Verb::Create { workspace, currency, name, json, reach } => {
+            Verb::Create { workspace, currency, server_leg_wait_s, name, json, reach } => {
                 let desk = Desk::reach(base, &reach).await?;
-                let answer =
-                    desk.post::<Box<Object>>("funnels", &json!({"workspace_id": workspace, "name": name, "currency": currency})).await;
+                let wish = json!({"workspace_id": workspace, "name": name, "currency": currency, "server_leg_wait_s": server_leg_wait_s});
+                let answer = desk.post::<Box<Object>>("funnels", &wish).await;
                 desk.leave().await;
-                let columns = [("funnel", "id"), ("workspace", "workspace_id"), ("name", "name"), ("currency", "currency")];
-                super::print(&answer?, json, &columns)?;
+                super::print(&answer?, json, &COLUMNS)?;
+            }
+            Verb::Set { funnel, server_leg_wait_s, json, reach } => {
+                let desk = Desk::reach(base, &reach).await?;
+                let wish = json!({"server_leg_wait_s": server_leg_wait_s});
+                let answer = desk.patch::<Box<Object>>(&format!("funnels/{funnel}"), &wish).await;
+                desk.leave().await;
+                super::print(&answer?, json, &COLUMNS)?;
             }
             Verb::List { json, reach } => {
                 let desk = Desk::reach(base, &reach).await?;
                 let list = desk.get::<Vec<Box<Object>>>("funnels").await;
                 desk.leave().await;
-                let columns =
-                    [("FUNNEL", "id"), ("WORKSPACE", "workspace_id"), ("NAME", "name"), ("CURRENCY", "currency"), ("PIXELS", "pixels")];
+                let columns = [
+                    ("FUNNEL", "id"),
+                    ("WORKSPACE", "workspace_id"),
+                    ("NAME", "name"),
+                    ("CURRENCY", "currency"),
+                    ("WAIT S", "server_leg_wait_s"),
+                    ("PIXELS", "pixels"),
+                ];
                 super::print_list(&list?, json, &columns)?;
             }
         }

@@ -122,7 +122,8 @@ impl Cluster {
     pub fn open_account(&mut self, meta: &MetaBox, door: &Member, pixels: &[&str]) {
         let workspace = self.command(&["workspace", "create", "Shop"]).remove(0);
         let text = |value: &Value, name: &str| value[name].as_str().expect("a text").to_owned();
-        let funnel = self.command(&["funnel", "create", "--workspace", &text(&workspace, "id"), "Main"]).remove(0);
+        let funnel =
+            self.command(&["funnel", "create", "--server-leg-wait-s", "0", "--workspace", &text(&workspace, "id"), "Main"]).remove(0);
         for pixel in pixels {
             let token = format!("token-of-{pixel}");
             meta.put_pixel(pixel, &token);

@@ -312,7 +312,7 @@ impl House {
     pub fn account(&self, meta: &MetaBox, pixels: &[&str]) -> Account {
         let workspace = self.command(&["workspace", "create", "Shop"]).remove(0);
         let workspace_id = workspace["id"].as_str().expect("an id").to_owned();
-        let funnel = self.command(&["funnel", "create", "--workspace", &workspace_id, "Main"]).remove(0);
+        let funnel = self.command(&["funnel", "create", "--server-leg-wait-s", "0", "--workspace", &workspace_id, "Main"]).remove(0);
         let funnel_id = funnel["id"].as_str().expect("an id").to_owned();
         for pixel in pixels {
             let token = format!("token-of-{pixel}");

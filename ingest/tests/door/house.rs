@@ -76,6 +76,7 @@ fn directory(keys: &Key) -> Directory {
             workspace_id: workspace.clone(),
             name: "Shop".into(),
             currency: Currency::parse("EUR").expect("a currency"),
+            server_leg_wait_s: 60,
         }),
         Change::PixelSet(Pixel { id: pixel.clone(), workspace_id: workspace, access_token: sealed("EAAB"), test_event_code: None }),
         Change::PixelLinked { funnel_id: funnel, pixel_id: pixel },

@@ -48,6 +48,8 @@ async fn each_event_is_answered_in_request_order_and_good_ones_are_stored() {
     assert_eq!(keys, [("fn_1|purchase|A1".to_owned(), "track"), (visitor.clone(), "identify"), (visitor, "track")]);
     let ids: std::collections::BTreeSet<_> = raw.iter().map(|(_, raw)| raw["id"].to_string()).collect();
     assert_eq!(ids.len(), 3, "each record has an id of its own");
+    let waits: Vec<_> = raw.iter().filter_map(|(stored, raw)| raw["server_leg_wait_s"].as_u64().map(|s| (stored.key.clone(), s))).collect();
+    assert_eq!(waits, [("fn_1|purchase|A1".into(), 60)], "only an order's purchase waits for its server leg");
     let identify = raw.iter().map(|(_, raw)| raw).find(|raw| raw["type"] == "identify").expect("it is stored");
     let mut rest = identify.clone();
     for made in ["id", "received_at"] {

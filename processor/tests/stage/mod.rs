@@ -51,6 +51,8 @@ pub struct Room {
     pub storage: Storage,
     pub world: Arc<CountingWorld>,
     config: Config,
+    /// What the door stamps into a browser's purchase of an order.
+    pub server_leg_wait_s: u32,
 }
 
 /// What a browser shows of itself beside its events.
@@ -115,6 +117,7 @@ impl Room {
             storage: storage.expect("the folder is free"),
             world: Arc::new(CountingWorld { begins_ms, looks: AtomicU64::new(0) }),
             config: config(always_cold),
+            server_leg_wait_s: 0,
         }
     }
 
@@ -202,6 +205,7 @@ impl Room {
             visitor_id: None,
             pixels: vec![PixelId::parse("11").unwrap(), PixelId::parse("22").unwrap()],
             currency: Currency::parse("USD").unwrap(),
+            server_leg_wait_s: if kind == RawKind::Track { self.server_leg_wait_s } else { 0 },
             client_ip: None,
             user_agent: None,
             reply_to: Some(0),

@@ -172,17 +172,15 @@ impl Books {
         }
     }
 
-    /// A dispatch leaves memory to wait.
+    /// A dispatch leaves memory to wait. Until the step is true its lane must hold its key to be busy: in a cluster the rows of a step
+    /// come one by one, and whoever sees the one in `waiting` before the delivery's takes it for one that was never tried.
     pub fn wait(&mut self, mut item: Item, tried: Option<Tried>, due_at: Time, reason: Option<Reason>) {
-        let is_known = item.waits.is_some();
         let due_at = schedule::due(&item.dispatch, due_at);
         if self.dues.last().is_none_or(|(pixel, at)| (pixel, *at) != (&item.dispatch.pixel_id, due_at)) {
             self.dues.push((item.dispatch.pixel_id.clone(), due_at));
         }
         self.keep(&mut item, tried, due_at, reason);
-        if is_known {
-            self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
-        }
+        self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
     }
 
     /// A dispatch gets (or changes) its row in `waiting`, and stays in memory too.

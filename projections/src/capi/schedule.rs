@@ -34,6 +34,8 @@ pub enum Standing {
 pub fn standing(dispatch: &Dispatch, delivery: Option<&Delivery>, now: Time, resend_us: i64) -> Standing {
     let end = |outcome, code: &str, message: &str| Standing::End(outcome, Reason { code: code.to_owned(), message: message.to_owned() });
     match (&dispatch.withheld, &dispatch.payload) {
+        // The other leg may know what this one lacks.
+        (Some(Withheld::Invalid { .. }), _) if dispatch.not_before.is_some_and(|at| at > now) => {}
         (Some(Withheld::NoConsent), _) => return end(Outcome::Cancelled, "no_consent", "the person declined or withdrew consent"),
         (Some(Withheld::Invalid { code, message }), _) => return end(Outcome::Rejected, code, message),
         (None, None) => return end(Outcome::Rejected, "empty", "the dispatch carries no event"),
@@ -142,6 +144,11 @@ mod tests {
             assert_eq!(stands, expected.map(|(outcome, code)| (outcome, code.to_owned())), "{what}");
         }
         assert_eq!(standing(&later, None, now(), 0), Standing::Later(now().plus_micros(1)));
+        let lacks =
+            Dispatch { not_before: later.not_before, ..withheld(Withheld::Invalid { code: "currency".into(), message: "m".into() }) };
+        let lacks = Dispatch { occurred_at: now(), ..lacks };
+        assert_eq!(standing(&lacks, None, now(), 0), Standing::Later(now().plus_micros(1)), "its server leg may know better");
+        assert!(matches!(standing(&lacks, None, now().plus_micros(1), 0), Standing::End(Outcome::Rejected, _)));
         assert_eq!(standing(&later, None, now().plus_micros(1), 0), Standing::Send);
     }
 

@@ -14,6 +14,8 @@ use crate::{command::desk::Desk, house::House};
 
 const WORKSPACE: &str = "Demo";
 const FUNNEL: &str = "Demo shop";
+/// A browser purchase of the demo waits this long for its webhook, in seconds: long enough to send one by hand, short enough to watch.
+const SERVER_LEG_WAIT_S: u32 = 3;
 /// They look like Meta's and belong to nobody: nothing leaves this machine.
 const PIXELS: [&str; 2] = ["1049382716405501", "7730915528846203"];
 
@@ -82,7 +84,10 @@ impl Known {
         };
         let funnel_id = match self.funnel_id {
             Some(known) => known,
-            None => text(&desk.post::<Value>("funnels", &json!({"workspace_id": workspace_id, "name": FUNNEL})).await?, "id")?,
+            None => {
+                let wish = json!({"workspace_id": workspace_id, "name": FUNNEL, "server_leg_wait_s": SERVER_LEG_WAIT_S});
+                text(&desk.post::<Value>("funnels", &wish).await?, "id")?
+            }
         };
         for KnownPixel { id, token, .. } in self.pixels.iter().filter(|pixel| !pixel.linked) {
             desk.post::<Value>("pixels", &json!({"funnel_id": funnel_id, "id": id, "token": token})).await?;

@@ -36,7 +36,7 @@ use schemas::{envelope::Position, row::Row, topic::Topic};
 
 pub(crate) use cursor::Cursor;
 pub(crate) use moving::Moved;
-pub(crate) use open::FOLDER;
+pub(crate) use open::wipe;
 
 use self::{
     commit::{APPEND, Committer},

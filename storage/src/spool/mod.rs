@@ -10,7 +10,7 @@
 mod drain;
 mod metrics;
 
-use std::{io::ErrorKind, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use schemas::{
     envelope::Position,
@@ -20,7 +20,7 @@ use tokio::sync::{RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::metrics::Metrics;
-use crate::{Append, AppendError, Appender, Config, OpenError, ReadError, Storage, embedded::FOLDER};
+use crate::{Append, AppendError, Appender, Config, OpenError, ReadError, Storage, embedded::wipe};
 
 /// What a spool needs to open.
 #[derive(Clone, Debug)]
@@ -171,12 +171,9 @@ impl Spool {
             open.close().await;
             *store = None;
         }
-        let folder = self.config.folder.join(FOLDER);
-        let emptied = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
-        match emptied.map_err(|error| broken(&error))? {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(broken(&error)),
-            Ok(()) | Err(_) => {}
-        }
+        let folder = self.config.folder.clone();
+        let emptied = tokio::task::spawn_blocking(move || wipe(&folder)).await;
+        emptied.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
         *store = Some(open(&self.config).await?);
         self.metrics.events.set(0);
         Ok(true)

@@ -180,6 +180,7 @@ fn raw<'a>(kind: RawKind, pixels: &[&str], event_id: &'a str, body: &'a RawValue
         visitor_id: None,
         pixels: pixels.iter().map(|id| PixelId::parse(id).expect("digits")).collect(),
         currency: Currency::parse("USD").expect("a currency"),
+        server_leg_wait_s: 0,
         client_ip: None,
         user_agent: None,
         reply_to: None,

@@ -142,7 +142,7 @@ pub struct Account {
 pub fn account(data: &Path) -> anyhow::Result<Account> {
     let workspace = told(data, &["workspace", "create", "Load"])?;
     let (workspace, api_key) = (text(&workspace, "id")?, text(&workspace, "api_key")?);
-    let funnel = text(&told(data, &["funnel", "create", "--workspace", &workspace, "Shop"])?, "id")?;
+    let funnel = text(&told(data, &["funnel", "create", "--server-leg-wait-s", "0", "--workspace", &workspace, "Shop"])?, "id")?;
     told(data, &["pixel", "add", "--funnel", &funnel, "--id", PIXEL, "--token", TOKEN])?;
     Ok(Account { funnel, api_key })
 }

@@ -116,6 +116,7 @@ impl Partition {
             self.agenda.note(pixel, due);
             for item in lane.take_queue() {
                 if item.is_unwritten() {
+                    lane.busy.insert(item.dispatch.dedup_key.clone());
                     self.books.wait(item, None, now, None);
                 } else {
                     self.books.leave(item);
@@ -173,7 +174,7 @@ impl Partition {
             Standing::Send => lane.holds_until(now),
         };
         if let Some(at) = waits_until {
-            return self.books.wait(item, None, at, None);
+            return self.put_off(item, None, at, None);
         }
         lane.push(item);
         if lane.wants_attention(&self.room.config) {
