@@ -29,7 +29,7 @@ pub fn client() -> anyhow::Result<Client> {
 pub async fn us_per_event(meta: &Server, pixel: &PixelId, at: Time) -> anyhow::Result<(f64, f64)> {
     let sales: Vec<Sale> = (0..EVENTS).map(|number| Sale::new(number, at)).collect();
     let frozen: Vec<String> = sales.iter().filter_map(|sale| Some(sale.dispatch(pixel).payload?.get().to_owned())).collect();
-    let events: Vec<Event<'_>> = sales.iter().map(Event::of).collect();
+    let events: Vec<Sent<'_>> = sales.iter().map(Sent::of).collect();
     let same = events.iter().zip(&frozen).all(|(event, frozen)| serde_json::to_string(event).is_ok_and(|event| event == *frozen));
     ensure!(
         same && frozen.len() == events.len(),
@@ -73,13 +73,13 @@ impl Post {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    data: &'a [Event<'a>],
+    data: &'a [Sent<'a>],
     access_token: &'a str,
 }
 
 /// Meta's event as values, in the order in which ours is written.
 #[derive(Serialize)]
-struct Event<'a> {
+struct Sent<'a> {
     event_name: &'a str,
     event_time: i64,
     event_id: &'a str,
@@ -114,7 +114,7 @@ struct CustomData<'a> {
     num_items: u32,
 }
 
-impl<'a> Event<'a> {
+impl<'a> Sent<'a> {
     fn of(sale: &'a Sale) -> Self {
         let text = |digest: Option<Digest>| [digest.map(|digest| digest.to_string()).unwrap_or_default()];
         let (person, context) = (&sale.person, &sale.context);
