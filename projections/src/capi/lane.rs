@@ -11,6 +11,7 @@ use super::{
     access::Access,
     agenda::rounded,
     config::{Config, micros},
+    isolate::Search,
     item::Item,
     pace::Pace,
     schedule,
@@ -25,8 +26,8 @@ pub struct Lane {
     /// Read and not sent yet, in order; what came out of `waiting` stands in front.
     queue: VecDeque<Item>,
     queue_bytes: usize,
-    /// Parts of a refused batch, the next one last.
-    groups: Vec<Vec<Item>>,
+    /// Parts of refused batches.
+    search: Search<Item>,
     /// Batches whose intent or request is on its way.
     flying: Vec<Flight>,
     /// Keys with a row in `waiting` that must not be read again: they are in memory, or in a step that is not true yet.
@@ -109,10 +110,10 @@ impl Lane {
             return Turn::Look;
         }
         let paced_until = self.pace.next_at().max(paced_until);
-        if now < paced_until && !(self.groups.is_empty() && self.queue.is_empty()) {
+        if now < paced_until && !(self.search.is_empty() && self.queue.is_empty()) {
             return Turn::At(paced_until);
         }
-        if !self.groups.is_empty() {
+        if !self.search.is_empty() {
             return Turn::Send;
         }
         match self.queue.front() {
@@ -127,8 +128,8 @@ impl Lane {
 
     /// Takes the next batch: part of a refused one, else from the queue.
     pub fn take_batch(&mut self, config: &Config) -> Vec<Item> {
-        if let Some(group) = self.groups.pop() {
-            return group;
+        if let Some(part) = self.search.next_part() {
+            return part;
         }
         // One event is enough to ask whether a token works again.
         let (mut bytes, mut company) = (0, if self.refused.is_some() { 1 } else { config.batch_events_max.max(1) });
@@ -164,13 +165,18 @@ impl Lane {
 
     /// How many requests may be on their way: one, unless whole batches wait behind it and nothing is wrong with the pixel.
     fn flights_max(&self, config: &Config) -> usize {
-        let is_well = self.failures == 0 && self.refused.is_none() && self.groups.is_empty() && !self.pace.is_slowed();
+        let is_well = self.failures == 0 && self.refused.is_none() && self.search.is_empty() && !self.pace.is_slowed();
         if is_well && self.has_full_batch(config) { config.in_flight_max.max(1) } else { 1 }
     }
 
-    /// A part of a refused batch is sent before anything else.
-    pub fn send_next(&mut self, group: Vec<Item>) {
-        self.groups.push(group);
+    /// The two parts of a refused batch are sent before anything else.
+    pub fn take_apart(&mut self, first: Vec<Item>, second: Vec<Item>) {
+        self.search.refused(first, second);
+    }
+
+    /// Everything in the last batch was good.
+    pub fn went_well(&mut self) {
+        self.search.good();
     }
 
     /// Puts a dispatch at the end of the queue.
@@ -222,8 +228,7 @@ impl Lane {
     pub fn pause(&mut self, until: Time) -> Vec<Item> {
         self.paused_until = self.paused_until.max(Some(until));
         self.is_spilling = false;
-        let groups = std::mem::take(&mut self.groups);
-        groups.into_iter().rev().flatten().chain(self.take_queue()).collect()
+        self.search.give_up().chain(self.take_queue()).collect()
     }
 
     /// The reason of the pause has gone.
@@ -256,14 +261,14 @@ impl Lane {
             }
             return self.queue.get_mut(at).map(Queued::Attempted);
         }
-        let groups = self.groups.iter_mut().chain(self.flying.iter_mut().map(|flight| &mut flight.batch));
-        groups.flatten().find(|item| is_it(item)).map(Queued::Attempted)
+        let flying = self.flying.iter_mut().flat_map(|flight| &mut flight.batch);
+        self.search.items_mut().chain(flying).find(|item| is_it(item)).map(Queued::Attempted)
     }
 
     /// Whether a delivery is in memory.
     pub fn is_known(&self, dedup_key: &str) -> bool {
         let flying = self.flying.iter().flat_map(|flight| &flight.batch);
-        self.queue.iter().chain(self.groups.iter().flatten()).chain(flying).any(|item| item.dispatch.dedup_key == dedup_key)
+        self.queue.iter().chain(self.search.items()).chain(flying).any(|item| item.dispatch.dedup_key == dedup_key)
     }
 
     fn has_full_batch(&self, config: &Config) -> bool {
@@ -365,7 +370,7 @@ mod tests {
     #[test]
     fn nothing_goes_before_pixel_and_token_are_let() {
         let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
-        lane.send_next(vec![item(0, 0, &pending)]);
+        lane.take_apart(vec![item(0, 0, &pending)], vec![item(1, 0, &pending)]);
         let later = now().plus_micros(30_000);
         assert_eq!(lane.turn(now(), 0, later, &config), Turn::At(later));
         assert_eq!(lane.turn(later, 0, later, &config), Turn::Send);
@@ -385,8 +390,7 @@ mod tests {
     fn a_pause_gives_everything_back_and_looks_when_it_is_over() {
         let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
         lane.push(item(2, 0, &pending));
-        lane.send_next(vec![item(1, 0, &pending)]);
-        lane.send_next(vec![item(0, 0, &pending)]);
+        lane.take_apart(vec![item(0, 0, &pending)], vec![item(1, 0, &pending)]);
         let until = now().plus_micros(100_000);
         let given: Vec<u64> = lane.pause(until).iter().map(|item| item.offset).collect();
         assert_eq!(given, [0, 1, 2]);
@@ -426,7 +430,7 @@ mod tests {
     #[test]
     fn nothing_goes_before_the_step_it_builds_on_is_true() {
         let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
-        lane.send_next(vec![item(0, 0, &pending)]);
+        lane.take_apart(vec![item(0, 0, &pending)], vec![item(1, 0, &pending)]);
         lane.barrier = 5;
         assert_eq!(lane.turn(now(), 4, Time::default(), &config), Turn::Nothing);
         assert_eq!(lane.turn(now(), 5, Time::default(), &config), Turn::Send);

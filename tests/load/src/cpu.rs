@@ -9,11 +9,20 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// What a process has used so far; `self` is this one.
 pub fn used(process: &str) -> anyhow::Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).with_context(|| format!("process {process} is gone"))?;
-    // The name in brackets may hold anything; the fields after it are numbers. User and system time are the 12th and 13th of them.
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    let ticks: u32 = fields.skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
+    // User and system time are the 12th and 13th field.
+    let ticks: u32 = stat(process)?.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u32>().ok()).sum();
     Ok(TICK * ticks)
+}
+
+/// What the kernel says a process is doing: `R` runs, `S` sleeps, `T` is stopped.
+pub fn state(process: u32) -> anyhow::Result<char> {
+    stat(&process.to_string())?.trim_start().chars().next().context("the kernel does not say what it does")
+}
+
+/// The fields after the name in brackets, which may hold anything.
+fn stat(process: &str) -> anyhow::Result<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).with_context(|| format!("process {process} is gone"))?;
+    Ok(stat.rsplit(')').next().unwrap_or_default().to_owned())
 }
 
 /// Microseconds per piece of work.

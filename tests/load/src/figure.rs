@@ -37,7 +37,11 @@ impl Figure {
     /// Prints its line; says on standard error when it is missed.
     pub fn print(&self, value: f64) {
         let Self { name, unit, goal } = self;
-        let digits = if value >= 1_000.0 { 0 } else { 3 };
+        let digits = match value {
+            1_000.0.. => 0,
+            0.1.. => 3,
+            _ => 5,
+        };
         println!("figure {name} {value:.digits$} {unit}");
         match goal {
             Goal::AtMost(most) if value > *most => eprintln!("{name} is missed: it should be at most {most}"),

@@ -100,7 +100,7 @@ fn orders(runtime: &Runtime, folder: &Path) -> anyhow::Result<(f64, f64)> {
 }
 
 /// A section of the settings as we ship them.
-fn shipped<T: DeserializeOwned>(section: &str) -> anyhow::Result<T> {
+pub fn shipped<T: DeserializeOwned>(section: &str) -> anyhow::Result<T> {
     let settings: toml::Table = include_str!("../../../deploy/defaults.toml").parse()?;
     Ok(settings.get(section).cloned().context("there is no such section")?.try_into()?)
 }

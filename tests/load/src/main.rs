@@ -18,6 +18,18 @@
 //! | `dedup_false_positive_pct` | how often it takes an absent key for a known one, there; the worst |
 //! | `webhook_p50_ms_at_50` and so on | a webhook's answer with its verdict at 10, 50 and 90 % of the highest rate, from when it was due to be sent |
 //!
+//! The sink, on a folder whose dispatch log was filled beforehand; Meta in a box is a process of its own. Where a figure is told for several
+//! numbers of pixels (or of bad events), the name without a number is the worst of them.
+//!
+//! | figure | what |
+//! |---|---|
+//! | `sink_payload_us` | building one payload from a conversion, whose person is hashed already |
+//! | `sink_dispatches_per_core_s` | dispatches read, sent and recorded with their outcome, a CPU second of the role `deliver`, with 1 and 1,000 pixels |
+//! | `sink_cpu_ratio` | its CPU per delivered event over a bare loop that serialises the same events, a thousand a request, and sends them to the same box |
+//! | `sink_requests_per_event` | requests to Meta per event of a full log, with 1 and 100 pixels |
+//! | `sink_isolation_requests` | requests until 1, 10 and 100 bad events among a thousand are found, where Meta does not say which they are |
+//! | `sink_neighbour_p95_ratio` | p95 from the dispatch to Meta's yes of 1,000 pixels that have a dead, a slow and a flooding neighbour, over the same without them, five rounds in turn |
+//!
 //! The same program as a cluster, on a real broker and a real CQL server that stand on the same machine and take their share of it:
 //!
 //! | figure | what |
@@ -39,8 +51,10 @@ mod door;
 mod figure;
 mod judge;
 mod log;
+mod meta;
 mod program;
 mod puts;
+mod sink;
 mod traffic;
 mod webhook;
 mod whole;
@@ -56,7 +70,19 @@ use figure::{Figure, Group};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// All figures, by what is measured together.
-static GROUPS: [Group; 7] = [log::GROUP, dedup::GROUP, judge::TRACKED, judge::ORDERS, door::GROUP, whole::GROUP, webhook::GROUP];
+static GROUPS: [Group; 11] = [
+    log::GROUP,
+    dedup::GROUP,
+    judge::TRACKED,
+    judge::ORDERS,
+    sink::payload::GROUP,
+    sink::cost::GROUP,
+    sink::isolation::GROUP,
+    sink::neighbours::GROUP,
+    door::GROUP,
+    whole::GROUP,
+    webhook::GROUP,
+];
 
 /// Those that need a broker and a CQL server.
 static ON_SERVERS: [Group; 5] =

@@ -1,4 +1,4 @@
-//! The programs that are measured, each a process of its own beside this one: the bare server, ours, and Meta in a box.
+//! The programs that are measured, each a process of its own beside this one: the bare server, and ours.
 
 use std::{
     io::{BufRead, BufReader},
@@ -8,16 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use serde_json::Value;
 
-use crate::{bare, client::Connection, cpu};
+use crate::{
+    bare, cpu,
+    meta::{PIXEL, TOKEN},
+};
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Meta's id of the one pixel, and its token.
-const PIXEL: &str = "1234567890123456";
-const TOKEN: &str = "EAAload";
 
 /// A running server. It is killed when it is forgotten.
 pub struct Server {
@@ -45,6 +45,23 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until it has stopped itself, as by SIGSTOP.
+    pub async fn stopped(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while cpu::state(self.child.id())? != 'T' {
+            ensure!(self.child.try_wait()?.is_none(), "it ended before it stopped");
+            ensure!(began.elapsed() < PATIENCE, "it did not stop itself within {PATIENCE:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Tells it to go on (SIGCONT).
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        ensure!(Command::new("kill").arg("-CONT").arg(self.child.id().to_string()).status()?.success(), "it is gone");
+        Ok(())
+    }
+
     /// CPU time it has used so far.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu::used(&self.child.id().to_string())
@@ -62,46 +79,6 @@ impl Drop for Server {
 pub fn bare() -> anyhow::Result<Server> {
     let (child, address) = start(Command::new(std::env::current_exe()?).arg(bare::COMMAND))?;
     Ok(Server { child, address: address.trim().parse()? })
-}
-
-/// Meta in a box, which knows the pixel.
-pub async fn meta_box() -> anyhow::Result<Server> {
-    let (child, ready) = start(program("meta-sandbox")?.args(["--listen", "127.0.0.1:0", "--json"]))?;
-    let ready: Value = serde_json::from_str(&ready)?;
-    let address = ready["listen"].as_str().and_then(|url| url.strip_prefix("http://")).context("the box does not say where it listens")?;
-    let server = Server { child, address: address.parse()? };
-    let body = format!(r#"{{"access_token":"{TOKEN}","mode":"real"}}"#);
-    let request = format!(
-        "PUT /sandbox/pixels/{PIXEL} HTTP/1.1\r\nhost: box\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let mut connection = Connection::open(server.address).await?;
-    let (status, answer) = connection.exchange(request.as_bytes()).await?;
-    ensure!(status < 300, "the box does not take the pixel: {}", String::from_utf8_lossy(answer));
-    Ok(server)
-}
-
-/// How many events the box has taken of the pixel.
-pub async fn events_taken(meta: &Server) -> anyhow::Result<u64> {
-    let mut connection = Connection::open(meta.address).await?;
-    let (_, answer) = connection.exchange(b"GET /sandbox/report HTTP/1.1\r\nhost: box\r\n\r\n").await?;
-    let report: Value = serde_json::from_slice(answer)?;
-    Ok(report[PIXEL]["events"].as_u64().unwrap_or(0))
-}
-
-/// Waits until the box has taken that many.
-pub async fn all_taken(meta: &Server, events: u64) -> anyhow::Result<()> {
-    let began = Instant::now();
-    loop {
-        let taken = events_taken(meta).await?;
-        if taken >= events {
-            return Ok(());
-        }
-        if began.elapsed() > PATIENCE {
-            bail!("the box has {taken} of {events} events after {PATIENCE:?}");
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 /// Our program in a data folder of its own, with one workspace, funnel and pixel.
@@ -166,7 +143,7 @@ pub fn program(name: &str) -> anyhow::Result<Command> {
 }
 
 /// Starts a program that prints one line when it is ready.
-fn start(command: &mut Command) -> anyhow::Result<(Child, String)> {
+pub fn start(command: &mut Command) -> anyhow::Result<(Child, String)> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).env("RUST_LOG", "warn").spawn()?;
     let mut line = String::new();
     let out: Option<ChildStdout> = child.stdout.take();

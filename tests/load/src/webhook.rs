@@ -14,7 +14,8 @@ use crate::{
     client::{Connection, Target, Until, closed_loop},
     door,
     figure::{Figure, Goal, Group, medians},
-    program::{self, House},
+    meta,
+    program::House,
 };
 
 const RUNS: usize = 3;
@@ -43,7 +44,7 @@ fn measure() -> anyhow::Result<Vec<f64>> {
 
 async fn at_each_share() -> anyhow::Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
-    let meta = program::meta_box().await?;
+    let meta = meta::start(&[meta::PIXEL]).await?;
     let house = House::start(&folder.path().join("data"), &[], &[("RAPIDMETRICS_CAPI__BASE_URL", &format!("http://{}", meta.address))])?;
     let target = Target::new(house.server.address, door::webhook(&house.funnel, &house.api_key), 200);
     let mut sent = closed_loop(&target, Until::Passed(MAXIMUM_TIME)).await?;
@@ -53,7 +54,7 @@ async fn at_each_share() -> anyhow::Result<Vec<f64>> {
     for _ in 0..RUNS {
         let mut row = Vec::new();
         for share in SHARES {
-            program::all_taken(&meta, sent).await?; // what is still on its way to Meta would slow the next down
+            meta::all_taken(&meta, sent).await?; // what is still on its way to Meta would slow the next down
             let mut waits = on_timetable(&target, highest * share, RUN_TIME).await?;
             sent += waits.len() as u64;
             waits.sort_unstable();

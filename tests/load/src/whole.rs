@@ -4,6 +4,7 @@ use crate::{
     client::{Target, Until, closed_loop},
     cpu, door,
     figure::{Figure, Goal, Group, median},
+    meta,
     program::{self, House, Server},
     traffic,
 };
@@ -20,7 +21,7 @@ fn measure() -> anyhow::Result<Vec<f64>> {
 
 async fn side_by_side() -> anyhow::Result<Vec<f64>> {
     let folder = tempfile::tempdir()?;
-    let meta = program::meta_box().await?;
+    let meta = meta::start(&[meta::PIXEL]).await?;
     let house = House::start(&folder.path().join("data"), &[], &[("RAPIDMETRICS_CAPI__BASE_URL", &format!("http://{}", meta.address))])?;
     let bare = program::bare()?;
     let request = traffic::post("/v1/session", &[], &traffic::session(&house.funnel, 1));
@@ -45,6 +46,6 @@ async fn side_by_side() -> anyhow::Result<Vec<f64>> {
 async fn us_per_event(server: &Server, target: &Target, meta: &Server, sent: u64) -> anyhow::Result<f64> {
     let before = server.cpu()?;
     closed_loop(target, Until::Answered(EVENTS)).await?;
-    program::all_taken(meta, sent).await?;
+    meta::all_taken(meta, sent).await?;
     Ok(cpu::us_per(server.cpu()?.saturating_sub(before), EVENTS))
 }

@@ -45,6 +45,7 @@ impl Partition {
             Class::Delivered => {
                 if let Some(lane) = self.lanes.get_mut(&pixel) {
                     lane.pace.content(answer.usage.pixel);
+                    lane.went_well();
                 }
                 self.room.tokens.content(access.token_id(), answer.usage.token);
                 self.delivered(&pixel, batch, &attempt, &answer, now);
@@ -102,8 +103,7 @@ impl Partition {
                     lane.busy.insert(item.dispatch.dedup_key.clone());
                     self.books.keep(item, Some(Tried { attempt: attempt.clone(), counts: true }), now, Some(reason(Class::Payload)));
                 }
-                lane.send_next(second);
-                lane.send_next(first);
+                lane.take_apart(first, second);
                 lane.barrier = self.books.seq();
                 self.books.attend(pixel);
             }

@@ -21,7 +21,12 @@ impl Member {
     pub async fn start(mut command: Command, role: &str, data: &Path) -> anyhow::Result<Self> {
         let address = program::free_address()?;
         command.env("RAPIDMETRICS_INGEST__LISTEN", address.to_string());
-        let mut server = Server::of(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?, address);
+        let server = Server::of(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?, address);
+        Self::of(server, role, data).await
+    }
+
+    /// Waits until a process that was started is ready.
+    pub async fn of(mut server: Server, role: &str, data: &Path) -> anyhow::Result<Self> {
         let began = Instant::now();
         loop {
             if let Some(desk) = desk(data)
