@@ -25,7 +25,9 @@ use tower::ServiceExt;
 use crate::{Checks, Config, Desk, Metrics, Parts, Token, probe, routes};
 
 mod ledger;
+mod pixel;
 mod receipt;
+mod replay;
 mod totals;
 
 struct TestWorld;
@@ -44,6 +46,7 @@ impl World for TestWorld {
 
 struct Case {
     routes: Router,
+    desk: Arc<Desk>,
     storage: Storage,
     checks: Checks,
     token: Token,
@@ -83,8 +86,8 @@ fn desk() -> Case {
         config: Config { listen: String::new(), connections_max: 1, header_timeout_ms: 1_000, body_timeout_ms: 1_000 },
         moves: None,
     };
-    let desk = Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() };
-    Case { routes: routes::routes(Arc::new(desk)), storage, checks, token, stop, _folder: folder }
+    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() });
+    Case { routes: routes::routes(desk.clone()), desk, storage, checks, token, stop, _folder: folder }
 }
 
 async fn follow(storage: Storage, directory: Arc<ArcSwap<Directory>>, folded: watch::Sender<u64>) {
@@ -151,7 +154,8 @@ async fn what_was_made_is_there_when_it_is_answered_and_lists_tell_no_secrets() 
     let expected = [
         json!([{"id": workspace["id"], "name": "Acme"}]),
         json!([{"id": funnel["id"], "workspace_id": workspace["id"], "name": "Shop", "currency": "EUR", "pixels": ["123"]}]),
-        json!([{"id": "123", "workspace_id": workspace["id"], "funnels": [funnel["id"]], "test_event_code": null}]),
+        json!([{"id": "123", "workspace_id": workspace["id"], "funnels": [funnel["id"]], "test_event_code": null, "state": "ok",
+                "first_loss_hour": null}]),
     ];
     for (list, expected) in lists.iter().zip(expected) {
         assert_eq!(serde_json::from_str::<Value>(list).expect("lists are JSON"), expected);
