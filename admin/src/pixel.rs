@@ -105,7 +105,9 @@ fn linked(directory: &Directory) -> BTreeMap<PixelId, Vec<FunnelId>> {
     for entry in directory.all().1 {
         entry.pixels.iter().for_each(|pixel| linked.entry(pixel.clone()).or_default().push(entry.funnel.id.clone()));
     }
-    linked.values_mut().for_each(|funnels| funnels.sort());
+    for funnels in linked.values_mut() {
+        funnels.sort();
+    }
     linked
 }
 

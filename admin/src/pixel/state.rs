@@ -48,9 +48,9 @@ pub(super) fn sentence(pixel: &PixelId, state: PixelState, waiting: u64, money: 
         PixelState::NotKnown => "cannot be looked at",
     };
     let events = if waiting == 1 { "1 event waits".to_owned() } else { format!("{waiting} events wait") };
-    let money: String = money.iter().map(|money| format!(", {money}")).collect();
+    let events = std::iter::once(events).chain(money.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ");
     let loss = first_loss.map(|hour| format!("; Meta stops accepting the first of them in the hour that begins at {hour}"));
-    format!("Pixel {pixel} {state}; {events}{money}{}.", loss.unwrap_or_default())
+    format!("Pixel {pixel} {state}; {events}{}.", loss.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -31,8 +31,10 @@ pub(super) struct Search<'a> {
     asked: &'a Asked,
     sought_max: usize,
     marker: Marker,
-    /// Where the table is gone on with; `None` when it is over.
-    after: Option<Option<Vec<u8>>>,
+    /// Where the table is gone on with.
+    after: Option<Vec<u8>>,
+    /// The whole table was read.
+    is_over: bool,
 }
 
 /// A delivery that is looked for in the log.
@@ -54,7 +56,7 @@ struct Head<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(storage: &'a Storage, asked: &'a Asked, sought_max: usize) -> Self {
-        Self { storage, asked, sought_max, marker: Marker::default(), after: Some(None) }
+        Self { storage, asked, sought_max, marker: Marker::default(), after: None, is_over: false }
     }
 
     /// The next deliveries that match, found in the log; `None` after the last. What Meta no longer accepts is counted and not looked for.
@@ -62,10 +64,8 @@ impl<'a> Search<'a> {
         let (mut sought, mut earliest) = (HashMap::new(), Time::from_micros(i64::MAX));
         let readings = self.storage.readings();
         let rows_at_once = ROWS_AT_ONCE.min(self.sought_max);
-        while sought.len() + rows_at_once <= self.sought_max
-            && let Some(after) = self.after.take()
-        {
-            let page = readings.deliveries(after, rows_at_once).await?;
+        while !self.is_over && sought.len() + rows_at_once <= self.sought_max {
+            let page = readings.deliveries(self.after.take(), rows_at_once).await?;
             let Asked { pixel_id, outcome, since, until, now, .. } = self.asked;
             for row in page.rows {
                 let is_meant = row.pixel_id == *pixel_id && row.outcome == Some(*outcome);
@@ -81,10 +81,11 @@ impl<'a> Search<'a> {
                 let mark = self.marker.mark(row.pixel_id.as_str(), &row.dedup_key);
                 sought.insert(mark, Sought { settled_at: row.settled_at, newest: None });
             }
-            self.after = page.next.map(Some);
+            self.is_over = page.next.is_none();
+            self.after = page.next;
             tokio::task::yield_now().await;
         }
-        if sought.is_empty() && self.after.is_none() {
+        if sought.is_empty() && self.is_over {
             return Ok(None);
         }
         self.locate(sought, earliest).await.map(Some)

@@ -115,7 +115,7 @@ impl Item {
         if self.is_fresh {
             self.also.push(self.offset);
         }
-        let delivery = self.delivery.take().and_then(|delivery| revised(*delivery, &dispatch));
+        let delivery = self.delivery.take().and_then(|delivery| revised(&delivery, &dispatch));
         Self { also: self.also, waits: self.waits, delivery, ..Self::fresh(offset, dispatch, now, pending) }
     }
 
@@ -132,7 +132,7 @@ fn bytes(dispatch: &Dispatch) -> usize {
 }
 
 /// What stays of a delivery that no request carried when a later revision takes its place: only that it was replayed.
-pub fn revised(delivery: Delivery, dispatch: &Dispatch) -> Option<Box<Delivery>> {
+pub fn revised(delivery: &Delivery, dispatch: &Dispatch) -> Option<Box<Delivery>> {
     delivery.replayed.is_some().then(|| Box::new(Delivery { replayed: delivery.replayed, ..opened(dispatch) }))
 }
 

@@ -283,7 +283,7 @@ impl Partition {
             Some(Known { delivery, .. }) => {
                 let deadline_hour = schedule::deadline_hour(delivery.occurred_at);
                 let row: Option<Waiting> = self.deliveries.waiting(&pixel, deadline_hour, &key).await?;
-                let revised = revised(delivery, &dispatch);
+                let revised = revised(&delivery, &dispatch);
                 let mut item = Item::fresh(offset, dispatch, now, &self.room.pending);
                 item.delivery = revised;
                 item.waits = row.map(|row| Waits { deadline_hour, tries: row.tries });
