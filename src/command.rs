@@ -7,6 +7,7 @@ mod funnel;
 mod migrate;
 mod pixel;
 mod receipt;
+mod replay;
 mod tail;
 mod totals;
 mod workspace;
@@ -89,12 +90,14 @@ pub enum Command {
     Workspace(workspace::Workspace),
     /// Make and list funnels
     Funnel(funnel::Funnel),
-    /// Add and list pixels
+    /// Add, list and show pixels
     Pixel(pixel::Pixel),
     /// Print the whole life of one order or event
     Receipt(receipt::Receipt),
     /// Print what became of everything that was dispatched
     Totals(totals::Totals),
+    /// Send again what ended as rejected, unknown, expired or cancelled
+    Replay(replay::Replay),
     /// Print records of a topic
     Tail(tail::Tail),
     /// Print the ledger's purchases, leads or deliveries

@@ -57,6 +57,7 @@ async fn run(line: CommandLine) -> anyhow::Result<ExitCode> {
         Some(Command::Pixel(pixel)) => pixel.run(&base).await,
         Some(Command::Receipt(receipt)) => receipt.run(&base).await,
         Some(Command::Totals(totals)) => totals.run(&base).await,
+        Some(Command::Replay(replay)) => replay.run(&base).await,
         Some(Command::Tail(tail)) => tail.run(&base).await,
         Some(Command::Export(export)) => export.run(&base).await,
         Some(Command::Migrate(migrate)) => migrate.run(&base).await,

@@ -1,9 +1,9 @@
-//! Workspaces, funnels and pixels: what there is, and how more is made.
+//! Workspaces and funnels: what there is, and how more is made; and how pixels are added.
 //!
 //! A change is checked by folding it into a copy of the directory, appended, and answered when this process has folded it: a funnel
 //! that was just created takes webhooks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
@@ -70,14 +70,6 @@ pub(crate) struct FunnelListed {
     #[serde(flatten)]
     funnel: FunnelMade,
     pixels: Vec<PixelId>,
-}
-
-#[derive(Serialize)]
-pub(crate) struct PixelListed {
-    id: PixelId,
-    workspace_id: WorkspaceId,
-    funnels: Vec<FunnelId>,
-    test_event_code: Option<String>,
 }
 
 pub(crate) async fn create_workspace(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
@@ -166,22 +158,6 @@ pub(crate) async fn funnels(State(desk): State<Arc<Desk>>) -> Json<Vec<FunnelLis
     Json(sorted(listed, |listed| &listed.funnel.id))
 }
 
-pub(crate) async fn pixels(State(desk): State<Arc<Desk>>) -> Json<Vec<PixelListed>> {
-    let directory = desk.parts.directory.load();
-    let (_, funnels, pixels) = directory.all();
-    let mut linked: BTreeMap<&PixelId, Vec<FunnelId>> = BTreeMap::new();
-    for entry in funnels {
-        entry.pixels.iter().for_each(|pixel| linked.entry(pixel).or_default().push(entry.funnel.id.clone()));
-    }
-    let listed = pixels.map(|pixel| PixelListed {
-        id: pixel.id.clone(),
-        workspace_id: pixel.workspace_id.clone(),
-        funnels: sorted(linked.remove(&pixel.id).unwrap_or_default().into_iter(), |funnel| funnel),
-        test_event_code: pixel.test_event_code.clone(),
-    });
-    Json(sorted(listed, |pixel| &pixel.id))
-}
-
 impl Desk {
     /// Checks changes, makes them durable, and waits until this process has folded them.
     async fn change(&self, changes: Vec<Change>) -> Result<(), Refused> {
@@ -221,7 +197,7 @@ fn created(answer: impl Serialize) -> Response {
 }
 
 /// Lists come in the order of their ids, the same each time.
-fn sorted<T, K: Ord>(listed: impl Iterator<Item = T>, key: impl Fn(&T) -> &K) -> Vec<T> {
+pub(crate) fn sorted<T, K: Ord>(listed: impl Iterator<Item = T>, key: impl Fn(&T) -> &K) -> Vec<T> {
     let mut listed: Vec<T> = listed.collect();
     listed.sort_by(|a, b| key(a).cmp(key(b)));
     listed

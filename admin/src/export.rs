@@ -136,5 +136,6 @@ fn waiting(dispatch: Dispatch) -> Delivery {
         attempt_log: Vec::new(),
         first_ambiguous_at: None,
         reason: None,
+        replayed: None,
     }
 }

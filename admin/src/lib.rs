@@ -7,9 +7,11 @@
 //! | `GET /health/ready` | no | 200 or 503, and every check by name |
 //! | `GET /metrics` | no | Prometheus text |
 //! | `GET`, `POST /api/v1/workspaces`, `/funnels`, `/pixels` | yes | lists, and what was made |
+//! | `GET /api/v1/pixels/{id}` | yes | a pixel's state: whether Meta takes its events, and what waits |
 //! | `POST /api/v1/move` | yes | the process takes no more, finishes what it holds, marks its folder and ends |
 //! | `GET /api/v1/receipt?order_id=…\|event_id=…` | yes | the whole life of one order or event |
 //! | `GET /api/v1/totals` | yes | what became of everything that was dispatched |
+//! | `POST /api/v1/replay` | yes | how many deliveries of an outcome can be sent again; or sends them, one JSON object a line of progress |
 //! | `GET /api/v1/tail/{topic}` | yes | one JSON object a line: a record of the log with its place |
 //! | `GET /api/v1/export/{purchases\|leads\|deliveries}` | yes | one JSON object a line: a row of the ledger |
 //!
@@ -24,9 +26,11 @@ mod home;
 mod lines;
 mod metrics;
 mod moving;
+mod pixel;
 mod probe;
 mod receipt;
 mod refuse;
+mod replay;
 mod routes;
 mod server;
 mod tail;
@@ -97,7 +101,7 @@ struct Desk {
     parts: Parts,
     /// Held from the check of a change until it is folded, so that the next change is checked against it.
     changing: Mutex<()>,
-    /// Held while totals are counted, so that their memory has one bound.
+    /// Held while the whole ledger is walked through, so that the memory of it has one bound.
     counting: Mutex<()>,
     /// Ends streams that follow the log.
     stop: CancellationToken,

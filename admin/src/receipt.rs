@@ -32,6 +32,8 @@ use schemas::{
 };
 use serde::Deserialize;
 
+pub(crate) use frozen::first_from;
+
 use crate::{Desk, refuse::Refused};
 
 /// Longest event id or name that is looked for.

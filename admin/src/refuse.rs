@@ -21,6 +21,10 @@ impl Refused {
         Self { status: StatusCode::BAD_REQUEST, refusal: Refusal::of(code, field, message) }
     }
 
+    pub(crate) fn of(status: StatusCode, code: &'static str, field: &'static str, message: impl Into<String>) -> Self {
+        Self { status, refusal: Refusal::of(code, field, message) }
+    }
+
     pub(crate) fn whole(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, refusal: Refusal::whole(code, message) }
     }

@@ -9,7 +9,7 @@ use axum::{
     routing::{get, patch, post},
 };
 
-use crate::{Desk, directory, export, health, home, metrics, moving, receipt, refuse::Refused, tail, token, totals};
+use crate::{Desk, directory, export, health, home, metrics, moving, pixel, receipt, refuse::Refused, replay, tail, token, totals};
 
 /// Wishes are a few hundred bytes; this is room enough for anything sensible.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -20,10 +20,12 @@ pub(crate) fn routes(desk: Arc<Desk>) -> Router {
         .route("/workspaces", get(directory::workspaces).post(directory::create_workspace))
         .route("/funnels", get(directory::funnels).post(directory::create_funnel))
         .route("/funnels/{id}", patch(directory::set_funnel))
-        .route("/pixels", get(directory::pixels).post(directory::add_pixel))
+        .route("/pixels", get(pixel::list).post(directory::add_pixel))
+        .route("/pixels/{id}", get(pixel::show))
         .route("/move", post(moving::ask))
         .route("/receipt", get(receipt::receipt))
         .route("/totals", get(totals::totals))
+        .route("/replay", post(replay::replay))
         .route("/tail/{topic}", get(tail::tail))
         .route("/export/{what}", get(export::export))
         .fallback(async || Refused::not_found())

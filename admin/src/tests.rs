@@ -26,7 +26,9 @@ use crate::{Checks, Config, Desk, Metrics, Parts, Token, probe, routes};
 
 mod funnels;
 mod ledger;
+mod pixel;
 mod receipt;
+mod replay;
 mod totals;
 
 struct TestWorld;
@@ -45,6 +47,7 @@ impl World for TestWorld {
 
 struct Case {
     routes: Router,
+    desk: Arc<Desk>,
     storage: Storage,
     checks: Checks,
     token: Token,
@@ -84,8 +87,8 @@ fn desk() -> Case {
         config: Config { listen: String::new(), connections_max: 1, header_timeout_ms: 1_000, body_timeout_ms: 1_000 },
         moves: None,
     };
-    let desk = Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() };
-    Case { routes: routes::routes(Arc::new(desk)), storage, checks, token, stop, _folder: folder }
+    let desk = Arc::new(Desk { parts, changing: Mutex::new(()), counting: Mutex::new(()), stop: stop.clone() });
+    Case { routes: routes::routes(desk.clone()), desk, storage, checks, token, stop, _folder: folder }
 }
 
 async fn follow(storage: Storage, directory: Arc<ArcSwap<Directory>>, folded: watch::Sender<u64>) {
@@ -152,7 +155,8 @@ async fn what_was_made_is_there_when_it_is_answered_and_lists_tell_no_secrets() 
     let expected = [
         json!([{"id": workspace["id"], "name": "Acme"}]),
         json!([{"id": funnel["id"], "workspace_id": workspace["id"], "name": "Shop", "currency": "EUR", "server_leg_wait_s": 60, "pixels": ["123"]}]),
-        json!([{"id": "123", "workspace_id": workspace["id"], "funnels": [funnel["id"]], "test_event_code": null}]),
+        json!([{"id": "123", "workspace_id": workspace["id"], "funnels": [funnel["id"]], "test_event_code": null, "state": "ok",
+                "first_loss_hour": null}]),
     ];
     for (list, expected) in lists.iter().zip(expected) {
         assert_eq!(serde_json::from_str::<Value>(list).expect("lists are JSON"), expected);

@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{Desk, refuse::Refused};
-use tally::{Counts, Tally};
+use tally::Counts;
+pub(crate) use tally::{Tally, worth};
 
 #[cfg(test)]
 pub(crate) use count::{Counted, count_at_most};
@@ -60,8 +61,9 @@ struct PixelTotals {
     first_loss_hour: Option<Time>,
 }
 
+/// What waits in one currency.
 #[derive(Serialize)]
-struct WaitingMoney {
+pub(crate) struct WaitingMoney {
     currency: Currency,
     purchases: u64,
     amount: Box<RawValue>,
@@ -92,17 +94,31 @@ pub(crate) async fn totals(State(desk): State<Arc<Desk>>, asked: Result<Query<As
 
 impl PixelTotals {
     fn of(pixel_id: PixelId, tally: Tally) -> Self {
-        let money = tally.money.into_values().map(|(purchases, money)| WaitingMoney {
+        Self { pixel_id, counts: tally.counts, first_loss_hour: tally.first_hour.map(hour), waiting_money: WaitingMoney::of(tally) }
+    }
+}
+
+impl WaitingMoney {
+    /// By currency.
+    pub(crate) fn of(tally: Tally) -> Vec<Self> {
+        let money = tally.money.into_values().map(|(purchases, money)| Self {
             currency: money.currency,
             purchases,
             amount: schemas::fact::amount_json(money),
             amount_minor: money.minor,
         });
-        Self {
-            pixel_id,
-            counts: tally.counts,
-            waiting_money: money.collect(),
-            first_loss_hour: tally.first_hour.map(|hour| Time::from_micros(hour.saturating_mul(3_600 * SECOND_US))),
-        }
+        money.collect()
     }
+}
+
+impl std::fmt::Display for WaitingMoney {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let purchases = if self.purchases == 1 { "purchase" } else { "purchases" };
+        write!(f, "{} {purchases} of {} {}", self.purchases, self.amount.get(), self.currency)
+    }
+}
+
+/// The moment with which an hour begins.
+pub(crate) fn hour(hour: i64) -> Time {
+    Time::from_micros(hour.saturating_mul(3_600 * SECOND_US))
 }

@@ -54,6 +54,23 @@ impl Wish {
         }
     }
 
+    /// A yes or no that may be absent or null.
+    pub(crate) fn flag_if_any(&mut self, field: &'static str) -> Result<Option<bool>, Refused> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(Refused::field("invalid", field, format!("{field} must be true or false"))),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of(wish: Value) -> Self {
+        match wish {
+            Value::Object(fields) => Self(fields),
+            other => panic!("{other} is no object"),
+        }
+    }
+
     /// Every field was taken, or one was not known: a typing error must not pass in silence.
     pub(crate) fn done(self) -> Result<(), Refused> {
         match self.0.keys().next() {

@@ -321,6 +321,7 @@ fn dispatch(
             payload: frozen.payload.clone(),
             withheld: frozen.withheld.clone(),
             fact: frozen.fact.clone(),
+            replay: None,
         })));
     }
 }

@@ -509,7 +509,7 @@ async fn little_memory_for_many_pixels_loses_nothing() {
 async fn a_damaged_dispatch_is_put_aside_and_a_newer_one_stops_the_partition() {
     let stage = Stage::with_pixel("1").await;
     let append = |value: Vec<u8>| storage::Append { topic: Topic::Dispatch, key: "1".into(), value: value.into(), time: stage.clock.now() };
-    let newer = Dispatch { version: 2, ..stage.purchase("1", "newer") };
+    let newer = Dispatch { version: 3, ..stage.purchase("1", "newer") };
     stage.storage.appender().append(vec![append(b"{\"version\":1}".to_vec())]).await.expect("appended");
     stage.dispatch(&[stage.purchase("1", "a"), newer]).await;
     let sink = stage.sink();

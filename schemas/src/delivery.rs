@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
+    dispatch::Replay,
     envelope::{Kind, Position},
     fact::record,
     id::{FunnelId, PixelId, WorkspaceId},
@@ -111,6 +112,10 @@ record! {
         /// Why it did not end as delivered, or why it still waits.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub reason: Option<Reason>,
+        /// The last replay, and the outcome that it took back: the delivery is told once more, and the newest replaces. Attempts are
+        /// counted on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub replayed: Option<Replay>,
     }
 }
 

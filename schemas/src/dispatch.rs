@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
+    delivery::Outcome,
     envelope::{Kind, Position},
     fact::{LegName, record},
     id::{FunnelId, PixelId, WorkspaceId},
@@ -38,7 +39,27 @@ record! {
         /// What the payload does not tell of the fact, so that it can be rendered anew ([`crate::meta::render_again`]).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fact: Option<Box<Fact>>,
+        /// An operator sends a told delivery again; such a record has [`REPLAY_VERSION`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub replay: Option<Replay>,
     }
+}
+
+/// The version of a dispatch that replays a delivery. A sink that knows nothing of replays would take it for a new dispatch and forget the
+/// attempts that were made; it stops at it instead, until it is upgraded.
+pub const REPLAY_VERSION: u16 = 2;
+
+/// A replay: which told outcome of a delivery an operator takes back, so that it is sent again. It holds for that outcome only: read
+/// twice, or after another replay, it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replay {
+    /// The command, which may have replayed many.
+    pub id: Uuid,
+    /// The outcome that is taken back.
+    pub outcome: Outcome,
+    /// When that outcome was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Time>,
 }
 
 /// Why a dispatch carries no payload.

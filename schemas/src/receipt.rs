@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     delivery::{Attempt, Outcome, Reason},
+    dispatch::Replay,
     envelope::Position,
     fact::LegName,
     id::{FunnelId, PixelId},
@@ -220,6 +221,9 @@ pub struct ReceiptDelivery {
     /// While it waits: when Meta stops accepting it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Time>,
+    /// The last replay, and the outcome that it took back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed: Option<Replay>,
 }
 
 /// Where a delivery stands: its outcome, or why there is none.

@@ -107,8 +107,26 @@ impl Desk {
     }
 
     /// Reads a stream, handing on its lines in the groups in which they came.
-    pub async fn lines(&self, path: &str, mut each: impl FnMut(std::slice::Iter<'_, &[u8]>) -> io::Result<()>) -> anyhow::Result<()> {
-        let mut response = self.accepted(self.http.get(self.path(path))).await?;
+    pub async fn lines(&self, path: &str, each: impl FnMut(std::slice::Iter<'_, &[u8]>) -> io::Result<()>) -> anyhow::Result<()> {
+        self.stream(self.http.get(self.path(path)), each).await
+    }
+
+    /// Asks for something to be done, and reads the stream that tells how it goes.
+    pub async fn post_lines(
+        &self,
+        path: &str,
+        wish: &Value,
+        each: impl FnMut(std::slice::Iter<'_, &[u8]>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.stream(self.http.post(self.path(path)).json(wish), each).await
+    }
+
+    async fn stream(
+        &self,
+        request: reqwest::RequestBuilder,
+        mut each: impl FnMut(std::slice::Iter<'_, &[u8]>) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut response = self.accepted(request).await?;
         let mut rest = Vec::new();
         while let Some(chunk) = response.chunk().await.context("the stream broke off; what was printed is not everything")? {
             rest.extend_from_slice(&chunk);

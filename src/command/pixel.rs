@@ -1,13 +1,16 @@
-//! `pixel add --funnel ID --id META_ID --token TOKEN`, `pixel list`.
+//! `pixel add --funnel ID --id META_ID --token TOKEN`, `pixel show META_ID`, `pixel list`.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Base, Object, Reach, desk::Desk};
 
-/// Add and list pixels.
+/// Add, list and show pixels.
 #[derive(Args)]
 pub struct Pixel {
     #[command(subcommand)]
@@ -36,6 +39,17 @@ enum Verb {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Show one pixel: whether Meta takes its events, and what waits
+    Show {
+        /// Meta's id of the pixel
+        #[arg(value_name = "META_ID")]
+        id: String,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// List the pixels
     List {
         /// Print one JSON object a line
@@ -56,11 +70,40 @@ impl Pixel {
                 desk.leave().await;
                 super::print(&answer?, json, &[("pixel", "id"), ("funnel", "funnel_id")])?;
             }
+            Verb::Show { id, json, reach } => {
+                if !id.bytes().all(|byte| byte.is_ascii_digit()) {
+                    anyhow::bail!("{id} is no id of a pixel: Meta's ids are digits"); // it goes into a path
+                }
+                let desk = Desk::reach(base, &reach).await?;
+                let answer = desk.get::<Box<Object>>(&format!("pixels/{id}")).await;
+                desk.leave().await;
+                let answer = answer?;
+                if !json {
+                    let sentence = super::cell(&super::fields(answer.get())?, "sentence");
+                    writeln!(io::stdout(), "{sentence}\n")?;
+                }
+                let columns = [
+                    ("pixel", "id"),
+                    ("workspace", "workspace_id"),
+                    ("funnels", "funnels"),
+                    ("state", "state"),
+                    ("waiting", "waiting"),
+                    ("first loss", "first_loss_hour"),
+                ];
+                super::print(&answer, json, &columns)?;
+            }
             Verb::List { json, reach } => {
                 let desk = Desk::reach(base, &reach).await?;
                 let list = desk.get::<Vec<Box<Object>>>("pixels").await;
                 desk.leave().await;
-                let columns = [("PIXEL", "id"), ("WORKSPACE", "workspace_id"), ("FUNNELS", "funnels"), ("TEST CODE", "test_event_code")];
+                let columns = [
+                    ("PIXEL", "id"),
+                    ("WORKSPACE", "workspace_id"),
+                    ("FUNNELS", "funnels"),
+                    ("TEST CODE", "test_event_code"),
+                    ("STATE", "state"),
+                    ("FIRST LOSS", "first_loss_hour"),
+                ];
                 super::print_list(&list?, json, &columns)?;
             }
         }

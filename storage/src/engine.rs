@@ -199,6 +199,7 @@ reads! {
     fn lead(funnel: &FunnelId, order_or_event_id: &str) -> Option<Lead>;
     fn look_at_seen(key: &str) -> Option<Seen>;
     fn look_at_waiting(pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Option<Waiting>;
+    fn look_at_waiting_of(pixel: &PixelId, after: Option<Vec<u8>>, limit: usize) -> Page<Waiting>;
     fn look_at_visitor(funnel: &FunnelId, visitor: &VisitorId) -> Option<Visitor>;
     fn look_at_person(funnel: &FunnelId, email: &Digest) -> Option<PersonRow>;
 }

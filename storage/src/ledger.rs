@@ -171,6 +171,11 @@ impl Readings {
         self.engine.look_at_waiting(pixel, deadline_hour, dedup_key).await
     }
 
+    /// What waits of a pixel, the earliest deadline hour first. A row counts only while its delivery has no outcome.
+    pub async fn waiting_of(&self, pixel: &PixelId, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Waiting>, ReadError> {
+        self.engine.look_at_waiting_of(pixel, after, limit).await
+    }
+
     /// A visitor.
     pub async fn visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
         self.engine.look_at_visitor(funnel, visitor).await

@@ -62,6 +62,7 @@ on_every_engine!(
     a_large_filter_snapshot_comes_back_whole,
     waiting_work_is_found_by_due_time_and_sorted_by_deadline,
     waiting_work_that_is_done_or_moved_is_not_found_again,
+    what_waits_of_a_pixel_is_read_by_deadline_a_page_at_a_time,
     open_intents_are_found_and_numbers_never_come_again,
     everything_is_there_after_a_restart,
     a_closed_store_answers_that_it_is_closed,
@@ -437,6 +438,30 @@ async fn waiting_work_that_is_done_or_moved_is_not_found_again(engine: impl Engi
     commit(&storage, [done("a"), wait("a", 40)]).await;
     assert_eq!(due(&storage, 1, Some(7), 50, 10).await, ["a"]);
     assert_eq!(due(&storage, 1, Some(7), 100, 10).await, ["a"]);
+}
+
+async fn what_waits_of_a_pixel_is_read_by_deadline_a_page_at_a_time(engine: impl Engine) {
+    let storage = engine.open().await;
+    let partition_of = |of: u64| storage.partition_of(Topic::Dispatch, pixel(of).as_str().as_bytes());
+    let wait = |of, key: &str, hour| Row::Waiting(Box::new(waiting(partition_of(of), pixel(of), key, hour, 10)));
+    let rows = [(7, "d", 500), (7, "a", 400), (7, "c", 400), (7, "b", 400), (7, "gone", 300), (70, "other", 100)];
+    commit(&storage, rows.map(|(of, key, hour)| wait(of, key, hour))).await;
+    commit(&storage, [Row::WaitingDone { pixel_id: pixel(7), deadline_hour: 300, dedup_key: "gone".into() }]).await;
+    for limit in 1..6 {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = storage.readings().waiting_of(&pixel(7), after, limit).await.expect("it reads");
+            assert!(page.rows.len() <= limit);
+            found.extend(page.rows.into_iter().map(|row| row.dispatch.dedup_key));
+            match page.next {
+                Some(next) => after = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!(found, ["a", "b", "c", "d"], "{limit} at a time");
+    }
+    let none = storage.readings().waiting_of(&pixel(8), None, 5).await.expect("it reads");
+    assert_eq!((none.rows.len(), none.next), (0, None));
 }
 
 async fn open_intents_are_found_and_numbers_never_come_again(engine: impl Engine) {

@@ -197,6 +197,7 @@ fn delivery(looked: &Looked, found: &Found, ways: &[Way<'_>], now: Time) -> Rece
             is_unread: false,
             due_at: looked.waiting.as_ref().filter(|_| is_waiting).map(|row| row.due_at),
             deadline: is_waiting.then(|| deadline(row.occurred_at)),
+            replayed: row.replayed,
         };
     }
     let is_revised = matches!(ways, [(LegName::Browser, _), (LegName::Server, _)]) && matches!(found.fact, Some(Fact::Purchase(_)));
@@ -223,5 +224,6 @@ fn delivery(looked: &Looked, found: &Found, ways: &[Way<'_>], now: Time) -> Rece
         is_unread: is_waiting,
         due_at: looked.unread.as_ref().and_then(|dispatch| dispatch.not_before),
         deadline: occurred_at.filter(|_| is_waiting).map(deadline),
+        replayed: None,
     }
 }

@@ -75,7 +75,7 @@ pub(super) async fn find(
 
 /// The first offset whose record was written at or after a moment: records of a partition stand in the order of their times, but for
 /// judges that write at once.
-async fn first_from(storage: &Storage, partition: u32, bounds: (u64, u64), moment: Time) -> Result<u64, ReadError> {
+pub(crate) async fn first_from(storage: &Storage, partition: u32, bounds: (u64, u64), moment: Time) -> Result<u64, ReadError> {
     let (mut low, mut high) = bounds;
     while low < high {
         let middle = low + (high - low) / 2;

@@ -1,6 +1,7 @@
 //! Pure: a receipt as one plain sentence.
 
 use schemas::{
+    delivery::Outcome,
     fact::LegName,
     money::Money,
     receipt::{Receipt, ReceiptDelivery, Standing},
@@ -79,8 +80,9 @@ fn pixel(delivery: &ReceiptDelivery, told: &mut Days) -> String {
     let pixel = &delivery.pixel_id;
     let at = delivery.settled_at.map(|at| format!(" {}", told.at(at))).unwrap_or_default();
     let because = delivery.reason.as_ref().map(|reason| format!(" ({})", reason.message)).unwrap_or_default();
+    let replayed = delivery.replayed.map(|replay| format!(", replayed after it was {}", taken_back(replay.outcome))).unwrap_or_default();
     match delivery.outcome {
-        Standing::Delivered => format!("told to pixel {pixel}{at} (delivered on the {} attempt)", ordinal(delivery.attempts)),
+        Standing::Delivered => format!("told to pixel {pixel}{at} (delivered on the {} attempt{replayed})", ordinal(delivery.attempts)),
         Standing::Rejected => format!("rejected for pixel {pixel}{at}{because}"),
         Standing::Expired => format!("expired for pixel {pixel}{at}{because}"),
         Standing::Cancelled => format!("cancelled for pixel {pixel}{at}{because}"),
@@ -96,6 +98,14 @@ fn pixel(delivery: &ReceiptDelivery, told: &mut Days) -> String {
                 None => format!("still waiting for pixel {pixel}, whose turn has not come"),
             },
         },
+    }
+}
+
+/// An outcome as what an operator took back.
+fn taken_back(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unknown => "of unknown outcome",
+        Outcome::Delivered | Outcome::Rejected | Outcome::Expired | Outcome::Cancelled => outcome.name(),
     }
 }
 
@@ -208,6 +218,8 @@ mod tests {
         let rejected =
             at("45", "rejected", &json!({"settled_at": settled, "attempts": 1, "reason": reason("meta", "a purchase needs a value")}));
         let not_kept = at("46", "not_kept", &json!({}));
+        let replay = json!({"id": "0193a301-77aa-7c10-9d00-0a1b2c3d4e5f", "outcome": "rejected", "settled_at": settled});
+        let replayed = at("47", "delivered", &json!({"settled_at": settled, "attempts": 2, "replayed": replay}));
         for (legs, fact, deliveries, expected) in [
             (
                 vec![browser.clone(), server.clone()],
@@ -216,6 +228,13 @@ mod tests {
                 "Order ORD-123 came from the browser on 2026-11-25 at 12:00:01 UTC and from your backend 3 s later; it is one purchase of \
                  49.90 EUR, told to pixel 42 at 12:01:04 UTC (delivered on the 2nd attempt) and still waiting for pixel 43, whose access \
                  token Meta does not accept.",
+            ),
+            (
+                vec![server.clone()],
+                &sale,
+                vec![replayed],
+                "Order ORD-123 came from your backend on 2026-11-25 at 12:00:05 UTC; it is one purchase of 49.90 EUR, told to pixel 47 at \
+                 12:01:04 UTC (delivered on the 2nd attempt, replayed after it was rejected).",
             ),
             (
                 vec![server.clone()],

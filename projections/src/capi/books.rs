@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use schemas::{
     delivery::{Attempt, Delivery, Outcome, Reason},
+    dispatch::Replay,
     id::PixelId,
     row::{Intent, Row, Waiting},
     time::{SECOND_US, Time},
@@ -183,6 +184,22 @@ impl Books {
         self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
     }
 
+    /// An operator takes back a told outcome: the delivery waits again, and is no longer counted by that outcome. `item` carries the
+    /// delivery as it was opened again; whatever row it has in `waiting` is not counted.
+    pub fn reopen(&mut self, mut item: Item, now: Time) {
+        if let Some(Replay { outcome, .. }) = item.delivery().replayed {
+            let counted = &mut self.note.ended[outcome as usize];
+            if let Some(fewer) = counted.checked_sub(1) {
+                *counted = fewer;
+                self.note.dispatched = self.note.dispatched.saturating_sub(1); // `keep` counts it as one more, which it is after a move
+            }
+        }
+        item.waits = None;
+        self.released.push((item.dispatch.pixel_id.clone(), item.dispatch.dedup_key.clone()));
+        let reason = Reason { code: "replayed".to_owned(), message: "it was replayed and is sent again".to_owned() };
+        self.wait(item, None, now, Some(reason));
+    }
+
     /// A dispatch gets (or changes) its row in `waiting`, and stays in memory too.
     pub fn keep(&mut self, item: &mut Item, tried: Option<Tried>, due_at: Time, reason: Option<Reason>) {
         let tries = item.tries() + u32::from(tried.as_ref().is_some_and(|tried| tried.counts));
@@ -218,6 +235,12 @@ impl Books {
     /// A dispatch leaves memory; its row in `waiting` stands as it is.
     pub fn leave(&mut self, item: Item) {
         self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
+        self.is_changed = true;
+    }
+
+    /// A delivery may be looked at again once the open step is true.
+    pub fn release(&mut self, pixel: PixelId, dedup_key: String) {
+        self.released.push((pixel, dedup_key));
         self.is_changed = true;
     }
 
@@ -276,6 +299,11 @@ impl Books {
     /// The number of the open step.
     pub fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// The step after which everything that was written so far is true.
+    pub fn latest(&self) -> u64 {
+        if self.is_changed { self.seq } else { self.seq - 1 }
     }
 
     /// Whether nothing waits to be written.

@@ -37,6 +37,7 @@ pub fn dispatch(order: &str, age_us: i64) -> Dispatch {
         payload: Some(RawValue::from_string(format!(r#"{{"event_id":"fn_1:{order}"}}"#)).expect("JSON")),
         withheld: None,
         fact: None,
+        replay: None,
     }
 }
 

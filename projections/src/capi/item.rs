@@ -7,7 +7,7 @@ use std::sync::{
 
 use schemas::{
     delivery::{Attempt, Delivery},
-    dispatch::Dispatch,
+    dispatch::{Dispatch, Replay},
     envelope::{Kind, VERSION},
     row::Waiting,
     time::Time,
@@ -115,7 +115,8 @@ impl Item {
         if self.is_fresh {
             self.also.push(self.offset);
         }
-        Self { also: self.also, waits: self.waits, ..Self::fresh(offset, dispatch, now, pending) }
+        let delivery = self.delivery.take().and_then(|delivery| revised(&delivery, &dispatch));
+        Self { also: self.also, waits: self.waits, delivery, ..Self::fresh(offset, dispatch, now, pending) }
     }
 
     /// What is recorded of it, begun if nothing was.
@@ -128,6 +129,24 @@ impl Item {
 
 fn bytes(dispatch: &Dispatch) -> usize {
     ITEM_BYTES + dispatch.payload.as_ref().map_or(0, |payload| payload.get().len())
+}
+
+/// What stays of a delivery that no request carried when a later revision takes its place: only that it was replayed.
+pub fn revised(delivery: &Delivery, dispatch: &Dispatch) -> Option<Box<Delivery>> {
+    delivery.replayed.is_some().then(|| Box::new(Delivery { replayed: delivery.replayed, ..opened(dispatch) }))
+}
+
+/// A told delivery, opened again by a replay: its attempts are counted on, and it may be sent as long as Meta accepts it, whatever came
+/// of the attempts before.
+pub fn reopened(delivery: Delivery, dispatch: &Dispatch, replay: Replay) -> Delivery {
+    Delivery {
+        noted_revision: delivery.noted_revision.filter(|noted| *noted > dispatch.revision),
+        attempts: delivery.attempts,
+        ambiguous_attempts: delivery.ambiguous_attempts,
+        attempt_log: delivery.attempt_log,
+        replayed: Some(replay),
+        ..opened(dispatch)
+    }
 }
 
 /// A delivery of which nothing is recorded yet.
@@ -154,6 +173,7 @@ pub fn opened(dispatch: &Dispatch) -> Delivery {
         attempt_log: Vec::new(),
         first_ambiguous_at: None,
         reason: None,
+        replayed: None,
     }
 }
 

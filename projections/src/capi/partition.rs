@@ -28,6 +28,7 @@ use super::{
 };
 
 mod intake;
+mod replaying;
 mod sending;
 mod settling;
 mod waiting;

@@ -1,5 +1,7 @@
 //! A stage for the sink: a real store in a folder that goes away, Meta in a box on a port of its own, and a clock that can be moved.
 
+#![allow(dead_code, reason = "each suite uses its part")]
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -188,6 +190,7 @@ impl Stage {
             payload: Some(raw(&payload)),
             withheld: None,
             fact: None,
+            replay: None,
         }
     }
 

@@ -138,6 +138,16 @@ impl Cluster {
         self.ledger.waiting(pixel, deadline_hour, dedup_key).await.map_err(failed)
     }
 
+    pub(crate) async fn look_at_waiting_of(
+        &self,
+        pixel: &PixelId,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Page<Waiting>, ReadError> {
+        let partition = self.names.partition_of(Topic::Dispatch, pixel.as_str().as_bytes());
+        self.ledger.waiting_of(partition, pixel, after, limit).await.map_err(failed)
+    }
+
     pub(crate) async fn look_at_visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
         self.ledger.visitor(funnel, visitor).await.map_err(failed)
     }

@@ -149,6 +149,15 @@ impl Embedded {
         self.waiting(pixel, deadline_hour, dedup_key).await
     }
 
+    pub(crate) async fn look_at_waiting_of(
+        &self,
+        pixel: &PixelId,
+        after: Option<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Page<Waiting>, ReadError> {
+        row::waiting::page(&*self.store()?, pixel, after, limit)
+    }
+
     pub(crate) async fn look_at_visitor(&self, funnel: &FunnelId, visitor: &VisitorId) -> Result<Option<Visitor>, ReadError> {
         self.visitor(funnel, visitor).await
     }

@@ -222,6 +222,7 @@ pub fn delivery(pixel_id: PixelId, dedup_key: &str, outcome: Option<Outcome>) ->
         attempt_log: vec![],
         first_ambiguous_at: None,
         reason: None,
+        replayed: None,
     }
 }
 
@@ -251,6 +252,7 @@ pub fn waiting(partition: u32, pixel_id: PixelId, dedup_key: &str, deadline_hour
             payload: None,
             withheld: None,
             fact: None,
+            replay: None,
         },
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use schemas::{
     dead::{Dead, DeadReason},
-    dispatch::Dispatch,
+    dispatch::{Dispatch, REPLAY_VERSION},
     envelope::VERSION,
     id::PixelId,
     row::Waiting,
@@ -18,13 +18,15 @@ use uuid::Uuid;
 use super::{OPEN_ROWS_MAX, Partition};
 use crate::capi::{
     Error,
-    item::{Item, Waits},
+    item::{Item, Waits, revised},
     lane::{Late, Queued},
     schedule::{self, Standing},
 };
 
 /// How long reading waits for memory before it looks for slow pixels (again).
 const MEMORY_US: i64 = 20_000;
+/// Records of one pixel that may wait for a step; beyond it reading waits for the step.
+const LATE_MAX: usize = 1_000;
 
 impl Partition {
     /// Places what was read. Reading waits for quick pixels, never for slow ones: their dispatches go to `waiting`.
@@ -59,7 +61,7 @@ impl Partition {
                         partition = self.number,
                         offset,
                         version,
-                        "a dispatch is newer than this build, which reads up to version {VERSION}: upgrade this process; the partition stands still"
+                        "a dispatch is newer than this build, which reads up to version {REPLAY_VERSION}: upgrade this process; the partition stands still"
                     );
                     self.room.metrics.stopped.with_label_values(&[&self.label]).set(1);
                     self.stands_still = true;
@@ -81,6 +83,9 @@ impl Partition {
     fn holds(&mut self, pixel: &PixelId) -> Option<Time> {
         let config = &self.room.config;
         if let Some(lane) = self.lanes.get_mut(pixel) {
+            if lane.late.len() >= LATE_MAX {
+                return Some(self.room.world.now().plus_micros(MEMORY_US));
+            }
             if lane.holds_until(Time::default()).is_some() {
                 return None; // it goes to `waiting` anyway
             }
@@ -126,6 +131,9 @@ impl Partition {
     }
 
     async fn place(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
+        if let Some(replay) = dispatch.replay {
+            return self.place_replay(offset, dispatch, replay).await;
+        }
         if dispatch.revision > 1 {
             return self.place_revision(offset, dispatch).await;
         }
@@ -137,7 +145,8 @@ impl Partition {
             None
         };
         match known {
-            Some(known) if known.is_told => {
+            // One that was replayed had been told before.
+            Some(known) if known.is_told || known.delivery.replayed.is_some() => {
                 self.books.done(offset);
                 return Ok(());
             }
@@ -184,7 +193,7 @@ impl Partition {
 
     /// A later revision takes the place of the first if no request carried that one; else it is noted and not sent.
     async fn place_revision(&mut self, offset: u64, dispatch: Dispatch) -> Result<(), Error> {
-        let now = self.now();
+        let (now, is_writing) = (self.now(), self.is_writing());
         let lane = self.lanes.entry(dispatch.pixel_id.clone()).or_default();
         match lane.queued(&dispatch.dedup_key) {
             Some(Queued::Unattempted(mut item)) if dispatch.revision <= item.dispatch.revision => {
@@ -202,13 +211,22 @@ impl Partition {
                 item.also.push(offset);
             }
             // Its first revision may stand in a step that is not true yet: the ledger is asked when it is.
-            None if !self.writing.is_empty() || !self.books.is_clean() => {
-                self.with_late.insert(dispatch.pixel_id.clone());
-                lane.late.push(Late { after: self.books.seq(), offset, dispatch });
-            }
+            None if is_writing => self.put_off(offset, dispatch),
             None => self.resolve(offset, dispatch).await?,
         }
         Ok(())
+    }
+
+    /// Whether a step is not true yet.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.writing.is_empty() || !self.books.is_clean()
+    }
+
+    /// The record is looked at when everything that was written so far is true.
+    pub(super) fn put_off(&mut self, offset: u64, dispatch: Dispatch) {
+        self.with_late.insert(dispatch.pixel_id.clone());
+        let lane = self.lanes.entry(dispatch.pixel_id.clone()).or_default();
+        lane.late.push(Late { after: self.books.latest(), offset, dispatch });
     }
 
     async fn resolve_late(&mut self) -> Result<(), Error> {
@@ -222,12 +240,18 @@ impl Partition {
             }
             for Late { offset, dispatch, .. } in ready {
                 let lane = self.lanes.entry(pixel.clone()).or_default();
-                if lane.is_known(&dispatch.dedup_key) {
+                let is_known = lane.is_known(&dispatch.dedup_key);
+                if !is_known && lane.busy.contains(&dispatch.dedup_key) {
+                    self.put_off(offset, dispatch); // the record before it stands in a step that is not true yet
+                } else if let Some(replay) = dispatch.replay {
+                    self.resolve_replay(offset, dispatch, replay).await?;
+                } else if is_known {
                     self.place_revision(offset, dispatch).await?; // another revision came meanwhile
                 } else {
                     self.resolve(offset, dispatch).await?;
                 }
             }
+            self.agenda.at_once(&pixel); // looks into `waiting` were held back
         }
         Ok(())
     }
@@ -260,7 +284,9 @@ impl Partition {
             Some(Known { delivery, .. }) => {
                 let deadline_hour = schedule::deadline_hour(delivery.occurred_at);
                 let row: Option<Waiting> = self.deliveries.waiting(&pixel, deadline_hour, &key).await?;
+                let revised = revised(&delivery, &dispatch);
                 let mut item = Item::fresh(offset, dispatch, now, &self.room.pending);
+                item.delivery = revised;
                 item.waits = row.map(|row| Waits { deadline_hour, tries: row.tries });
                 item
             }
@@ -287,11 +313,12 @@ fn parse(stored: &Stored) -> Result<Dispatch, Unreadable> {
     struct Head {
         version: u16,
     }
+    let newest = VERSION.max(REPLAY_VERSION);
     match serde_json::from_slice::<Dispatch>(&stored.value) {
-        Ok(dispatch) if dispatch.version <= VERSION => Ok(dispatch),
+        Ok(dispatch) if dispatch.version <= newest => Ok(dispatch),
         Ok(dispatch) => Err(Unreadable::Newer(dispatch.version)),
         Err(error) => match serde_json::from_slice::<Head>(&stored.value) {
-            Ok(head) if head.version > VERSION => Err(Unreadable::Newer(head.version)),
+            Ok(head) if head.version > newest => Err(Unreadable::Newer(head.version)),
             _ => Err(Unreadable::Damaged(error.to_string())),
         },
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use schemas::{id::PixelId, time::Time, topic::Topic};
 
-use super::{CENSUS_US, Partition};
+use super::{CENSUS_US, Partition, replaying::is_left_behind};
 use crate::capi::{
     Error,
     item::Item,
@@ -57,7 +57,13 @@ impl Partition {
                 self.books.drop_row(&row, !known.is_told);
                 continue;
             }
+            let is_left_behind = known.as_ref().is_some_and(is_left_behind);
             let delivery = known.map(|known| known.delivery);
+            if is_left_behind {
+                lane.busy.insert(row.dispatch.dedup_key.clone());
+                self.books.reopen(Item::waited(row, delivery, now, &self.room.pending), now);
+                continue;
+            }
             let item = Item::waited(row, delivery, now, &self.room.pending);
             match schedule::standing(&item.dispatch, item.delivery.as_deref(), now, resend_us) {
                 Standing::End(outcome, reason) => {

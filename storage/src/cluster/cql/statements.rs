@@ -97,6 +97,7 @@ statements! {
     drop_waiting: Idempotent, "DELETE FROM waiting USING TIMESTAMP ? WHERE pixel = ? AND deadline_hour = ? AND dedup_key = ?";
     get_waiting: Idempotent, "SELECT waiting FROM waiting WHERE pixel = ? AND deadline_hour = ? AND dedup_key = ?";
     hour_waiting: Idempotent, "SELECT due_at, waiting FROM waiting WHERE pixel = ? AND deadline_hour = ?";
+    page_waiting: Idempotent, "SELECT waiting FROM waiting WHERE pixel = ? AND deadline_hour = ? AND dedup_key > ? LIMIT ?";
     put_hour: Idempotent,
         "INSERT INTO waiting_hours (dispatch_partition, pixel, deadline_hour, is_marked) VALUES (?, ?, ?, true) USING TIMESTAMP ? AND TTL ?";
     get_hours: Idempotent, "SELECT pixel, deadline_hour FROM waiting_hours WHERE dispatch_partition = ?";

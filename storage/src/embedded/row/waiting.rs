@@ -4,6 +4,8 @@
 //! Table `waiting_due` tells what is due without reading the rows: `a`, partition, due time, then the row's key; and, for one pixel,
 //! `p`, partition, pixel, due time, then the row's key. The commit thread, which reads the old row anyway, keeps all three together.
 
+use std::ops::Bound;
+
 use fjall::Slice;
 use schemas::{
     id::PixelId,
@@ -17,6 +19,7 @@ use crate::{
         store::{Put, Store},
         tables::Table,
     },
+    ledger::Page,
     log::ReadError,
 };
 
@@ -83,6 +86,22 @@ pub(in crate::embedded) fn due(
     keys.sort_unstable();
     keys.truncate(limit);
     keys.iter().filter_map(|(_, _, key)| store.get(Table::Waiting, key).transpose()).map(|value| decode(&value?)).collect()
+}
+
+/// Rows of a pixel in the order of their keys.
+pub(in crate::embedded) fn page(store: &Store, pixel: &PixelId, after: Option<Vec<u8>>, limit: usize) -> Result<Page<Waiting>, ReadError> {
+    let all = [pixel.as_str().as_bytes(), &[0]].concat();
+    let begin = after.map_or_else(|| Bound::Included(all.clone()), Bound::Excluded);
+    let mut found = store.range(Table::Waiting, (begin, Bound::Unbounded));
+    let (mut rows, mut last) = (Vec::new(), None);
+    while rows.len() < limit {
+        let Some((key, value)) = found.next().transpose()?.filter(|(key, _)| key.starts_with(&all)) else {
+            return Ok(Page { rows, next: None });
+        };
+        rows.push(decode(&value)?);
+        last = Some(key.to_vec());
+    }
+    Ok(Page { rows, next: last })
 }
 
 fn begin(partition: u32, pixel: Option<&PixelId>) -> Vec<u8> {
