@@ -106,6 +106,12 @@ impl Scene {
         self.meta.faults(&first.iter().chain(&usual).cloned().collect());
     }
 
+    /// Lets a process work for a while that was started after a kill.
+    fn work(&mut self) {
+        self.house.kill_and_start(&[(PAUSE, "")]);
+        self.load.progress();
+    }
+
     /// Kills the process, and the next one where it stands still at that point.
     fn kill_at(&mut self, at: &str, time: usize) {
         self.house.process.kill();
@@ -122,9 +128,7 @@ impl Scene {
 
     /// Starts the process a last time, and accounts for everything.
     fn end(mut self, what: &str, killed: usize) {
-        self.house.process.kill();
-        self.house.start_again(&[(PAUSE, "")]);
-        self.load.progress();
+        self.work();
         let orders = self.load.end();
         self.meta.no_faults();
         account_for(&self.house, &self.meta, &self.account, &orders, &format!("killed {killed} times {what}"));
@@ -187,6 +191,7 @@ fn killed_at(points: &[Point]) {
     for Point { at, spread, after_an_open_attempt } in points {
         let mut scene = Scene::open();
         for kill in 0..kills() {
+            scene.work();
             if *after_an_open_attempt {
                 scene.kill_at("intent.after", 1 + kill % 4);
             }

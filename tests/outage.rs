@@ -170,9 +170,9 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     let resumed = resumed.elapsed();
 
     // Once more, and this time the owner makes a new token.
-    scene.meta.put_pixel(DEAD, "a new token");
+    scene.meta.put_pixel(DEAD, "a-new-token");
     wait_at_most(Duration::from_secs(60), "dispatches that wait again", || (scene.waiting() > 50).then_some(()));
-    scene.house.command(&["pixel", "add", "--funnel", &scene.accounts[0].funnel.clone(), "--id", DEAD, "--token", "a new token"]);
+    scene.house.command(&["pixel", "add", "--funnel", &scene.accounts[0].funnel.clone(), "--id", DEAD, "--token", "a-new-token"]);
     wait_at_most(Duration::from_secs(60), "the new token to be used", || (scene.waiting() < 20).then_some(()));
 
     let expected = scene.end_load();
