@@ -237,5 +237,6 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     );
     assert_eq!(out_of_order, 0, "by deadline");
     assert!(in_order > 500, "only {in_order} waited");
+    assert!(burnt <= refused + 1_000, "a refused token burns the attempts of a probe, and of what was on its way when it was revoked");
     assert!(during.0 < before.0 * 3.0 + 100.0, "neighbours' p95: {before:?} before, {during:?} during");
 }

@@ -281,6 +281,9 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     stage.consumed().await; // the dead pixel holds no offset
     stage.until("1", "0", |delivery| delivery.attempts >= 8).await;
     eventually("all wait", || async { stage.waiting().await == (30, 30) }).await;
+    sink.stop().await;
+    let sink = stage.sink(); // one that begins anew asks no louder
+    stage.until("1", "0", |delivery| delivery.attempts >= 12).await;
     let events = |request: &serde_json::Value| request["body"].as_str().map_or(0, |body| body.matches(r#""event_id""#).count());
     let probes: Vec<usize> = stage.requests().await.iter().filter(|request| request["pixel"] == "1").map(events).collect();
     assert_eq!(probes[1..], vec![1; probes.len() - 1], "one event is enough to ask");
