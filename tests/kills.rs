@@ -7,11 +7,11 @@ mod support;
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
-use support::{Account, House, MetaBox, cluster::Door, command_on, load::Load, try_command_on, wait_at_most, wait_for};
+use support::{Account, House, MetaBox, cluster::Door, command_on, load::Load, try_command_on, wait_for};
 
 const PAUSE: &str = "RAPIDMETRICS_STORAGE__PAUSE_AT";
 
@@ -138,10 +138,19 @@ impl Scene {
 /// Ledger, topic and Meta, one by one and against each other. Prints the counts.
 fn account_for(house: &House, meta: &MetaBox, account: &Account, orders: &[String], context: &str) {
     let expected = orders.len() * account.pixels.len();
-    let totals = wait_at_most(Duration::from_secs(120), "everything to be told", || {
-        let totals = try_command_on(&house.data, &["totals"]).unwrap_or_else(|why| panic!("{context}: {why}")).remove(0);
-        (totals["waiting"] == 0 && totals["dispatched"] == expected).then_some(totals)
-    });
+    let totals = || try_command_on(&house.data, &["totals"]).unwrap_or_else(|why| panic!("{context}: {why}")).remove(0);
+    let until = Instant::now() + Duration::from_secs(120);
+    let totals = loop {
+        let totals = totals();
+        if totals["waiting"] == 0 && totals["dispatched"] == expected {
+            break totals;
+        }
+        if Instant::now() > until {
+            let late: Vec<Value> = house.export("deliveries").into_iter().filter(|delivery| delivery["outcome"] == "waiting").collect();
+            panic!("{context}: {expected} are not all told: {totals}; these wait: {late:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
     assert_eq!((&totals["holds"], &totals["missing"], &totals["delivered"]), (&json!(true), &json!(0), &json!(expected)), "{context}");
 
     let mut copies: HashMap<(String, String), u64> = HashMap::new();

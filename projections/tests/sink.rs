@@ -348,6 +348,25 @@ async fn a_later_revision_takes_the_place_of_one_that_was_never_sent() {
     }
 }
 
+/// It comes while the step that lets the first one wait is on its way, and after it nothing else comes that could move the partition on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_revision_just_behind_the_first_needs_nobody_behind_itself() {
+    let stage = Stage::with_pixel("1").await;
+    let sink = stage.sink();
+    for round in 0..150_u64 {
+        let order = round.to_string();
+        let not_before = Some(stage.clock.now().plus_micros(HOUR_US));
+        let first = Dispatch { not_before, ..stage.purchase("1", &order) };
+        stage.dispatch(std::slice::from_ref(&first)).await;
+        tokio::time::sleep(Duration::from_micros(round * 37 % 2_000)).await; // anywhere in the step's way
+        stage.dispatch(&[revision(&first, 99.0)]).await;
+        let delivery = stage.settled("1", &order).await;
+        assert_eq!((delivery.outcome, delivery.revision, stage.copies("1", &order)), (Some(Outcome::Delivered), 2, 1));
+    }
+    stage.consumed().await;
+    sink.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_revisions_in_one_reading_become_one_copy() {
     let stage = Stage::with_pixel("1").await;

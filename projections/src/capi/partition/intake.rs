@@ -203,7 +203,9 @@ impl Partition {
             // Its first revision may stand in a step that is not true yet: the ledger is asked when it is.
             None if !self.writing.is_empty() || !self.books.is_clean() => {
                 self.with_late.insert(dispatch.pixel_id.clone());
-                lane.late.push(Late { after: self.books.seq(), offset, dispatch });
+                // The open step, or where nothing stands in it the last one on its way: an empty one is never written.
+                let after = if self.books.is_clean() { self.books.seq() - 1 } else { self.books.seq() };
+                lane.late.push(Late { after, offset, dispatch });
             }
             None => self.resolve(offset, dispatch).await?,
         }
