@@ -3,6 +3,7 @@
 //!
 //! A setting that is unknown or wrong stops the boot with a sentence that names it and where it came from.
 
+mod clock;
 mod cluster;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
+pub use clock::Clock;
 pub use cluster::Cluster;
 use cluster::Spool;
 
@@ -35,6 +37,7 @@ pub struct Settings {
     pub security: Security,
     pub log: Log,
     pub shutdown: Shutdown,
+    pub clock: Clock,
 }
 
 /// Which engine holds log and ledger.
@@ -294,6 +297,15 @@ impl Layers {
             let origin = self.set.get(&("spool".to_owned(), "dir".to_owned())).map(|(_, origin)| origin.to_string());
             return Err(ConfigError::Wrong { origin: origin.unwrap_or_default(), setting: "spool.dir".to_owned(), why });
         }
+        let clock: Clock = self.section("clock")?;
+        if let Some(why) = clock.fault() {
+            let origin = self.set.get(&("clock".to_owned(), "scale".to_owned())).map(|(_, origin)| origin.to_string());
+            return Err(ConfigError::Wrong {
+                origin: origin.unwrap_or_default(),
+                setting: "clock.epoch_ms".to_owned(),
+                why: why.to_owned(),
+            });
+        }
         Ok(Settings {
             ingest,
             processor: self.section("processor")?,
@@ -305,6 +317,7 @@ impl Layers {
             security: self.section("security")?,
             log: self.section("log")?,
             shutdown: self.section("shutdown")?,
+            clock,
         })
     }
 
@@ -414,7 +427,7 @@ mod tests {
     #[test]
     fn what_is_unknown_or_wrong_is_said_in_a_sentence() {
         type Variables = &'static [(&'static str, &'static str)];
-        let cases: [(Option<&str>, Variables, &str); 9] = [
+        let cases: [(Option<&str>, Variables, &str); 12] = [
             (Some("[nowhere]\nx = 1"), &[], "settings.toml: there is no setting nowhere.x; the sections are "),
             (Some("listen = 1"), &[], "settings.toml: there is no setting listen; the sections are "),
             (Some("[log]\nlevels = \"info\""), &[], "settings.toml: there is no setting log.levels; [log] has level"),
@@ -432,6 +445,9 @@ mod tests {
                 &[("RAPIDMETRICS_STORAGE_DATA", "/x")],
                 "environment: there is no setting RAPIDMETRICS_STORAGE_DATA; RAPIDMETRICS_STORAGE__DATA is one",
             ),
+            (Some("[clock]\nscale = 0"), &[], "settings.toml: clock.scale cannot be 0: it goes from 1 to 1000"),
+            (Some("[clock]\nscale = 1_001\nepoch_ms = 1"), &[], "settings.toml: clock.scale cannot be 1001: it goes from 1 to 1000"),
+            (Some("[clock]\nscale = 2"), &[], "settings.toml: clock.epoch_ms must be named with a clock.scale above 1: "),
         ];
         for (file, environment, sentence) in cases {
             let error = read(file, environment).expect_err("it is wrong");

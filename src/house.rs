@@ -54,7 +54,7 @@ impl House {
         make_folder(&settings.storage.data)?;
         let spool = settings.spool.as_ref().map(|spool| spool.folder.as_path());
         spool.map_or(Ok(()), make_folder)?;
-        let world = RealWorld;
+        let world = RealWorld::of(settings.clock)?;
         let (storage, instance) = match &settings.engine {
             Engine::Embedded => (open_storage(settings.storage.clone()).await?, None),
             Engine::Cluster(cluster) => {
@@ -68,7 +68,10 @@ impl House {
 
     /// The house on log and ledger that are open.
     pub async fn on(settings: Settings, storage: Storage, instance: Option<Instance>) -> anyhow::Result<Self> {
-        let world: Arc<dyn World> = Arc::new(RealWorld);
+        let world: Arc<dyn World> = Arc::new(RealWorld::of(settings.clock)?);
+        if settings.clock.scale > 1 {
+            tracing::warn!(scale = settings.clock.scale, "the clock runs faster than the machine's: that is for tests only");
+        }
         let follower = Follower::open(&storage, settings.spool.as_ref().map(|spool| spool.folder.as_path())).await?;
         let (directory, folded) = (follower.directory(), follower.folded());
         let keys = master_key::open(&master_key_file(&settings)?, &directory.load(), &*world, may_make_key(&settings))?;

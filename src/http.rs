@@ -9,10 +9,14 @@ use reqwest::{Client, ClientBuilder, Url, redirect::Policy};
 const CONNECT_WAIT: Duration = Duration::from_secs(10);
 
 /// The sink's way to Meta. It goes to the configured base URL only: a redirect would carry the access token elsewhere.
-pub fn to_meta(base_url: &str) -> anyhow::Result<Client> {
-    let client = if is_here(base_url) { plain() } else { Client::builder() };
+///
+/// Finding the host, reaching it and agreeing on TLS may take half of a request's time: so that a request which ran out of time is known
+/// to have had a connection, and one that never had any is known to have sent nothing.
+pub fn to_meta(config: &projections::capi::Config) -> anyhow::Result<Client> {
+    let client = if is_here(&config.base_url) { plain() } else { Client::builder() };
     let agent = concat!("rapidmetrics/", env!("CARGO_PKG_VERSION"));
-    let client = client.user_agent(agent).redirect(Policy::none()).connect_timeout(CONNECT_WAIT);
+    let connect_wait = CONNECT_WAIT.min(Duration::from_millis(config.request_timeout_ms) / 2);
+    let client = client.user_agent(agent).redirect(Policy::none()).connect_timeout(connect_wait);
     client.build().context("no HTTPS client can be made; are the system's CA certificates installed?")
 }
 
@@ -35,7 +39,21 @@ fn is_here(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_here;
+    use std::time::Duration;
+
+    use super::{is_here, to_meta};
+    use crate::config::Settings;
+
+    #[tokio::test]
+    async fn a_request_that_never_had_a_connection_says_so_however_little_time_it_had() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"); // TLS is never agreed on
+        let mut config = Settings::read(None, [], vec![]).expect("the defaults").capi;
+        config.base_url = format!("https://{}", silent.local_addr().expect("it is bound"));
+        config.request_timeout_ms = 400;
+        let request = to_meta(&config).expect("a client").post(&config.base_url).timeout(Duration::from_millis(400)).body("events");
+        let error = request.send().await.expect_err("nobody answers");
+        assert!(error.is_connect(), "{error:?}");
+    }
 
     #[test]
     fn only_this_machine_is_called_past_the_proxy() {

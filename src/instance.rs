@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn a_folder_has_one_name_for_ever_and_one_process_at_a_time() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let first = Instance::of(folder.path(), &RealWorld).expect("it is new");
+        let first = Instance::of(folder.path(), &RealWorld::default()).expect("it is new");
         let name = first.name().to_owned();
-        let taken = Instance::of(folder.path(), &RealWorld).err().map(|error| error.to_string());
+        let taken = Instance::of(folder.path(), &RealWorld::default()).err().map(|error| error.to_string());
         assert!(taken.is_some_and(|why| why.contains("is in use by another process")));
         drop(first);
-        assert_eq!(Instance::of(folder.path(), &RealWorld).expect("it is free").name(), name);
+        assert_eq!(Instance::of(folder.path(), &RealWorld::default()).expect("it is free").name(), name);
     }
 }

@@ -118,18 +118,19 @@ mod tests {
     fn a_key_is_made_once_and_only_it_opens_the_folder_again() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("master.key");
-        let made = open(&file, &Directory::default(), &RealWorld, true).expect("a new folder gets a key");
+        let made = open(&file, &Directory::default(), &RealWorld::default(), true).expect("a new folder gets a key");
         assert_eq!(fs::metadata(&file).expect("it was written").permissions().mode() & 0o777, 0o600);
         let directory = with_a_secret_under(&made);
-        assert_eq!(open(&file, &directory, &RealWorld, true).expect("it is the one").to_hex(), made.to_hex());
+        assert_eq!(open(&file, &directory, &RealWorld::default(), true).expect("it is the one").to_hex(), made.to_hex());
 
         let other = folder.path().join("other.key");
-        let missing = open(&other, &directory, &RealWorld, true).expect_err("nothing may be sealed under a second key").to_string();
+        let missing =
+            open(&other, &directory, &RealWorld::default(), true).expect_err("nothing may be sealed under a second key").to_string();
         assert!(missing.contains("other.key is missing; put the key back"), "{missing}");
-        open(&other, &Directory::default(), &RealWorld, true).expect("it is new");
-        let wrong = open(&other, &directory, &RealWorld, true).expect_err("it is another key").to_string();
+        open(&other, &Directory::default(), &RealWorld::default(), true).expect("it is new");
+        let wrong = open(&other, &directory, &RealWorld::default(), true).expect_err("it is another key").to_string();
         assert!(wrong.contains("is not the one"), "{wrong}");
         fs::write(&file, "abc").expect("a file of a few bytes");
-        assert!(open(&file, &directory, &RealWorld, true).is_err_and(|error| error.to_string().contains("64 hex digits")));
+        assert!(open(&file, &directory, &RealWorld::default(), true).is_err_and(|error| error.to_string().contains("64 hex digits")));
     }
 }

@@ -136,7 +136,7 @@ pub fn sink(house: &House, metrics: projections::capi::Metrics) -> anyhow::Resul
         directory: house.directory.clone(),
         keys: house.keys.clone(),
         world: house.world.clone(),
-        http: http::to_meta(&house.settings.capi.base_url)?,
+        http: http::to_meta(&house.settings.capi)?,
         config: house.settings.capi.clone(),
         metrics,
     })

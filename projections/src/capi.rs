@@ -64,7 +64,8 @@ pub struct Parts {
     pub keys: Key,
     /// Time and randomness.
     pub world: Arc<dyn World>,
-    /// The way to Meta. It must not follow redirects: the body carries a token.
+    /// The way to Meta. It must not follow redirects: the body carries a token. A connection must come about in less time than a request
+    /// may take, or is given up: what ran out of time is taken to have been sent.
     pub http: reqwest::Client,
     /// Settings.
     pub config: Config,

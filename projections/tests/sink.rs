@@ -13,7 +13,7 @@ use schemas::{
     world::World,
 };
 use serde_json::json;
-use stage::{Stage, TOKEN, eventually, pixel, revision};
+use stage::{Stage, TOKEN, eventually, nowhere, pixel, revision, way_to_meta};
 use storage::Step;
 
 const HOUR_US: i64 = 3_600 * SECOND_US;
@@ -133,10 +133,16 @@ async fn a_lost_answer_is_ambiguous_and_the_same_id_goes_again() {
     for (fault, ambiguous, copies) in [
         (json!({"fault": "reset_after", "times": 2}), 2, 3),
         (json!({"fault": "timeout", "ms": 5_000, "times": 1}), 1, 1),
+        (json!({"fault": "reset_before", "times": 2}), 2, 1),
         (json!({"fault": "http500", "times": 2}), 2, 1),
+        (json!({"fault": "http503", "times": 1}), 1, 1),
+        (json!({"fault": "http504", "times": 1}), 1, 1),
         (json!({"fault": "html500", "times": 1}), 1, 1),
+        (json!({"fault": "html500", "status": 404, "times": 1}), 0, 1),
+        (json!({"fault": "slow", "ms": 100, "times": 1}), 0, 1),
         (json!({"fault": "code1", "times": 3}), 0, 1),
         (json!({"fault": "throttle", "times": 3}), 0, 1),
+        (json!({"fault": "throttle", "times": 1, "code": 80_004, "usage": 100, "retry_after_s": 1}), 0, 1),
     ] {
         let mut stage = Stage::with_pixel("1").await;
         stage.config.request_timeout_ms = 200;
@@ -156,19 +162,63 @@ async fn a_lost_answer_is_ambiguous_and_the_same_id_goes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_at_home_is_not_ambiguous() {
-    let mut stage = Stage::with_pixel("1").await;
-    let home = std::mem::replace(&mut stage.config.base_url, "http://127.0.0.1:1".into());
-    stage.dispatch(&[stage.purchase("1", "a")]).await;
-    let sink = stage.sink();
-    let delivery = stage.until("1", "a", |delivery| delivery.attempts > 2).await;
-    assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (None, 0));
-    assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("retry"));
-    sink.stop().await;
-    stage.config.base_url = home;
-    let sink = stage.sink();
-    assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
-    sink.stop().await;
+async fn a_connection_that_never_came_about_sent_nothing_and_is_not_ambiguous() {
+    let (strict, silent) = (nowhere::SelfSigned::listen(), nowhere::silent());
+    for (what, base_url) in [
+        ("nobody at home", Some("http://127.0.0.1:1".to_owned())),
+        ("a name that nobody has", Some("http://meta.invalid".to_owned())),
+        ("plain HTTP where TLS was expected", None),
+        ("a certificate that nobody vouches for", Some(strict.url())),
+        ("a host that says nothing", Some(format!("https://{}", silent.local_addr().expect("it is bound")))),
+    ] {
+        let mut stage = Stage::with_pixel("1").await;
+        stage.http = way_to_meta(Duration::from_millis(300)); // where names are asked for in vain, that takes long
+        let home = stage.config.base_url.clone();
+        stage.config.base_url = base_url.unwrap_or_else(|| home.replace("http:", "https:"));
+        stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("1", "b")]).await;
+        let sink = stage.sink();
+        let delivery = stage.until("1", "a", |delivery| delivery.attempts > 2).await;
+        assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (None, 0), "{what}: {delivery:?}");
+        assert!(delivery.attempt_log.iter().all(|attempt| attempt.status.is_none()), "{what}: {delivery:?}");
+        assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("retry"), "{what}");
+        sink.stop().await;
+        stage.config.base_url = home;
+        let sink = stage.sink();
+        for order in ["a", "b"] {
+            let delivery = stage.settled("1", order).await;
+            assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 0), "{what}");
+            assert_eq!(stage.copies("1", order), 1, "{what}");
+        }
+        sink.stop().await;
+        assert_eq!((stage.metrics.ambiguous.get(), stage.waiting().await), (0, (0, 0)), "{what}");
+    }
+    assert!(strict.greeted() > 2, "it was asked {} times", strict.greeted());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_is_refused_in_the_middle_of_a_run_loses_and_doubles_nothing() {
+    for fault in ["token_expired", "token_revoked"] {
+        let mut stage = Stage::with_pixel("1").await;
+        stage.config.batch_events_max = 10;
+        stage.faults(json!([{"fault": fault, "after": 5, "times": 8}, {"fault": "slow", "ms": 20}])).await;
+        let dispatches: Vec<Dispatch> = (0..200).map(|order| stage.purchase("1", &order.to_string())).collect();
+        stage.dispatch(&dispatches).await;
+        let sink = stage.sink();
+        eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&200) }).await;
+        sink.stop().await;
+        let (mut refused, mut attempts) = (0, 0);
+        for order in 0..200 {
+            let order = order.to_string();
+            let delivery = stage.settled("1", &order).await;
+            assert_eq!((delivery.ambiguous_attempts, stage.copies("1", &order)), (0, 1), "{fault}: {delivery:?}");
+            attempts += delivery.attempts;
+            refused += delivery.attempt_log.iter().filter(|attempt| attempt.code == Some(190)).count();
+        }
+        // Up to four requests of ten were on their way when the first was refused; after that one event asks at a time.
+        assert!((8..=4 * 10 + 4).contains(&refused), "{fault}: {refused}");
+        assert_eq!(attempts as usize, 200 + refused, "{fault}");
+        assert_eq!((stage.waiting().await, stage.told().await.len()), ((0, 0), 200));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -231,6 +281,9 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     stage.consumed().await; // the dead pixel holds no offset
     stage.until("1", "0", |delivery| delivery.attempts >= 8).await;
     eventually("all wait", || async { stage.waiting().await == (30, 30) }).await;
+    sink.stop().await;
+    let sink = stage.sink(); // one that begins anew asks no louder
+    stage.until("1", "0", |delivery| delivery.attempts >= 12).await;
     let events = |request: &serde_json::Value| request["body"].as_str().map_or(0, |body| body.matches(r#""event_id""#).count());
     let probes: Vec<usize> = stage.requests().await.iter().filter(|request| request["pixel"] == "1").map(events).collect();
     assert_eq!(probes[1..], vec![1; probes.len() - 1], "one event is enough to ask");
@@ -293,6 +346,25 @@ async fn a_later_revision_takes_the_place_of_one_that_was_never_sent() {
         assert_eq!(stage.told().await.len(), 1);
         stage.consumed().await;
     }
+}
+
+/// It comes while the step that lets the first one wait is on its way, and after it nothing else comes that could move the partition on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_revision_just_behind_the_first_needs_nobody_behind_itself() {
+    let stage = Stage::with_pixel("1").await;
+    let sink = stage.sink();
+    for round in 0..150_u64 {
+        let order = round.to_string();
+        let not_before = Some(stage.clock.now().plus_micros(HOUR_US));
+        let first = Dispatch { not_before, ..stage.purchase("1", &order) };
+        stage.dispatch(std::slice::from_ref(&first)).await;
+        tokio::time::sleep(Duration::from_micros(round * 37 % 2_000)).await; // anywhere in the step's way
+        stage.dispatch(&[revision(&first, 99.0)]).await;
+        let delivery = stage.settled("1", &order).await;
+        assert_eq!((delivery.outcome, delivery.revision, stage.copies("1", &order)), (Some(Outcome::Delivered), 2, 1));
+    }
+    stage.consumed().await;
+    sink.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,7 +53,7 @@ async fn make(settings: &Settings) -> anyhow::Result<()> {
     let target = Target::of(settings)?;
     target.make().await?;
     if !key_file.exists() {
-        master_key::open(&key_file, &Directory::default(), &RealWorld, true)?;
+        master_key::open(&key_file, &Directory::default(), &RealWorld::of(settings.clock)?, true)?;
         println!("made {}", key_file.display());
     }
     println!("topics and tables are as this release needs them");
@@ -63,6 +63,7 @@ async fn make(settings: &Settings) -> anyhow::Result<()> {
 /// The cluster of the settings.
 struct Target {
     config: ClusterConfig,
+    world: RealWorld,
     /// Two commands of one data folder do not work at once.
     _instance: Instance,
 }
@@ -73,8 +74,9 @@ impl Target {
             bail!("there is nothing to make: the embedded engine makes its folder by itself; set storage.engine = \"cluster\"");
         };
         house::make_folder(&settings.storage.data)?;
-        let instance = Instance::of(&settings.storage.data, &RealWorld)?;
-        Ok(Self { config: cluster.config(&settings.storage, instance.name().to_owned(), None), _instance: instance })
+        let world = RealWorld::of(settings.clock)?;
+        let instance = Instance::of(&settings.storage.data, &world)?;
+        Ok(Self { config: cluster.config(&settings.storage, instance.name().to_owned(), None), world, _instance: instance })
     }
 
     /// Makes topics and tables that are not there.
@@ -90,7 +92,7 @@ impl Target {
         let mut config = self.config.clone();
         // A move has time: a broker that is started again meanwhile shall not end it.
         config.kafka.delivery_timeout_ms = config.kafka.delivery_timeout_ms.max(60_000);
-        Ok(Storage::open_cluster_to_move(config, RealWorld.new_id()).await?)
+        Ok(Storage::open_cluster_to_move(config, self.world.new_id()).await?)
     }
 
     /// The cluster in words, as a folder's mark has it.

@@ -21,6 +21,7 @@ use crate::{
     ledger::{Known, Page, TakenOver},
     log::{Append, AppendError, Committed, ReadError, Reader, Source},
     metrics::Metrics,
+    pause::Pauses,
     step::{Begun, CommitError, Step},
 };
 
@@ -106,6 +107,13 @@ impl Engine {
         }
     }
 
+    pub(crate) fn pauses(&self) -> &Pauses {
+        match self {
+            Self::Embedded(engine) => engine.pauses(),
+            Self::Cluster(engine) => engine.pauses(),
+        }
+    }
+
     pub(crate) fn metrics(&self) -> &Metrics {
         match self {
             Self::Embedded(engine) => engine.metrics(),
@@ -164,15 +172,19 @@ fn boxed<'a, T>(answer: impl Future<Output = T> + Send + 'a) -> Pin<Box<dyn Futu
     Box::pin(answer)
 }
 
-/// The questions of the form "wait, then answer or say why not": written once per engine.
+/// The questions of the form "wait, then answer or say why not": written once per engine. Each is a step of the way by its name, for pauses
+/// in tests.
 macro_rules! reads {
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
         impl Engine {
             $(pub(crate) async fn $name(&self $(, $arg: $kind)*) -> Result<$answer, ReadError> {
-                match self {
+                self.pauses().alone_at(stringify!($name), "before").await;
+                let answer = match self {
                     Self::Embedded(engine) => engine.$name($($arg),*).await,
                     Self::Cluster(engine) => boxed(engine.$name($($arg),*)).await,
-                }
+                };
+                self.pauses().alone_at(stringify!($name), "after").await;
+                answer
             })*
         }
     };

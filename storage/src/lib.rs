@@ -52,7 +52,8 @@ pub struct Config {
     /// Bytes of records that may wait for the commit thread; beyond it appends wait.
     pub queue_bytes_max: usize,
     /// Tests only: the step of the way at which the process stands still for ever, to be killed there
-    /// (`append.after`, `judge.before`, `judge.after`, `intent.before`, `intent.after`, `outcome.before`, `outcome.after`).
+    /// (`append.after`, `judge.before`, `judge.after`, `intent.before`, `intent.after`, `outcome.before`, `outcome.after`, …); the room
+    /// alone, at a question to its tables (`due.before`, `due.after`, …) or a step of its own ([`Storage::pause`]).
     pub pause_at: Option<String>,
     /// Tests only: the sync after that many successful ones fails as a disk would.
     pub fail_sync_after: Option<u64>,
@@ -264,6 +265,11 @@ impl Storage {
     /// says when the rest is true.
     pub async fn begin(&self, step: Step) -> Result<Begun, CommitError> {
         self.engine.begin(step).await
+    }
+
+    /// Passes by. Only where a test let the process stand still at this step of a room ([`Config::pause_at`]) it never comes back.
+    pub async fn pause(&self, step: &'static str, when: &'static str) {
+        self.engine.pauses().alone_at(step, when).await;
     }
 
     /// The judge's tables.

@@ -10,7 +10,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -24,7 +24,7 @@ use crate::{
     embedded::{Embedded, Moved},
     engine::Engine,
     log::{Append, Stored},
-    pause::Pause,
+    pause::Pauses,
 };
 
 /// Rows of one page: enough to keep the servers busy, and a few megabytes at most.
@@ -80,7 +80,7 @@ pub struct Move {
     id: Uuid,
     aborted: Vec<Uuid>,
     to: Arc<Cluster>,
-    pause: Option<Mutex<Pause>>,
+    pauses: Pauses,
 }
 
 /// How far the tables are.
@@ -97,7 +97,7 @@ impl Move {
     /// A move into that cluster; `aborted` are earlier ones of the same folder. `pause_at`: tests only, `move.NAME`.
     pub fn new(id: Uuid, aborted: Vec<Uuid>, to: &Storage, pause_at: Option<&str>) -> Result<Self, MoveError> {
         let Engine::Cluster(to) = &to.engine else { return Err(MoveError::Refused("that is no cluster".to_owned())) };
-        Ok(Self { id, aborted, to: to.clone(), pause: pause_at.map(|at| Mutex::new(Pause::new(at))) })
+        Ok(Self { id, aborted, to: to.clone(), pauses: Pauses::new(pause_at) })
     }
 
     /// Whether the move may begin or go on. Answers whether it has ended. Changes nothing.
@@ -248,9 +248,7 @@ impl Move {
     }
 
     fn pause(&self, when: &str) {
-        if let Some(pause) = &self.pause {
-            pause.lock().unwrap_or_else(PoisonError::into_inner).at("move", when);
-        }
+        self.pauses.at("move", when);
     }
 }
 

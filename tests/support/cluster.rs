@@ -264,6 +264,11 @@ impl Member {
 pub struct Door(Client);
 
 impl Door {
+    /// The door at an address.
+    pub fn at(url: &str) -> Self {
+        Self(Client::of(url))
+    }
+
     /// Posts a webhook: status and JSON; `None` without an answer.
     pub fn webhook(&self, account: &Account, body: &Value) -> Option<(u16, Value)> {
         let path = format!("/v1/webhook/custom/{}", account.funnel);

@@ -163,7 +163,13 @@ pub struct MetaBox {
 
 impl MetaBox {
     pub fn start() -> Self {
-        let (process, mut out) = Process::spawn(Command::new(beside("meta-sandbox")).args(["--listen", "127.0.0.1:0", "--json"]));
+        Self::start_with(&[])
+    }
+
+    /// With more words on its command line.
+    pub fn start_with(words: &[&str]) -> Self {
+        let mut command = Command::new(beside("meta-sandbox"));
+        let (process, mut out) = Process::spawn(command.args(["--listen", "127.0.0.1:0", "--json"]).args(words));
         let mut line = String::new();
         out.read_line(&mut line).expect("it says where it listens");
         let ready: Value = serde_json::from_str(&line).expect("one JSON line");
@@ -187,6 +193,20 @@ impl MetaBox {
 
     pub fn no_faults(&self) {
         let answer = self.client.send("DELETE", "/sandbox/faults", &[], b"");
+        assert!(answer.status < 300, "{answer:?}");
+    }
+
+    /// What goes wrong when, from now on.
+    pub fn script(&self, text: &str) {
+        let answer = self.client.send("PUT", "/sandbox/script", &[], text.as_bytes());
+        assert!(answer.status < 300, "{answer:?}");
+    }
+
+    /// What should be counted in the end: pixel, event name, event id.
+    pub fn expect(&self, events: &[(String, String, String)]) {
+        let line = |(pixel, name, id): &(String, String, String)| json!({"pixel": pixel, "event_name": name, "event_id": id}).to_string();
+        let lines: Vec<String> = events.iter().map(line).collect();
+        let answer = self.client.send("PUT", "/sandbox/expected", &[], lines.join("\n").as_bytes());
         assert!(answer.status < 300, "{answer:?}");
     }
 
@@ -281,6 +301,12 @@ impl House {
     }
 
     pub fn start_again(&mut self, env: &[(&str, &str)]) {
+        self.begin_again(env);
+        self.wait_ready();
+    }
+
+    /// The same without waiting until it is ready: it may be about to stand still before that.
+    pub fn begin_again(&mut self, env: &[(&str, &str)]) {
         let _ = std::fs::remove_file(self.data.join("admin.url")); // a stale one would point at the dead process
         for (key, value) in env {
             if value.is_empty() {
@@ -290,7 +316,6 @@ impl House {
             };
         }
         self.process = Self::spawn(&self.data, self.port, &self.env);
-        self.wait_ready();
     }
 
     pub fn admin(&self) -> Option<Client> {

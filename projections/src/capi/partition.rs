@@ -39,7 +39,8 @@ const READ_RECORDS: usize = 1_000;
 const READ_BYTES: usize = 1_024 * 1_024;
 /// Rows in the open step at which reading waits for the ledger.
 const OPEN_ROWS_MAX: usize = 8_000;
-/// How long a step may be on its way before the next is begun behind it, and how many may be.
+/// How long a step may be on its way before the next is begun behind it, and how many may be. The machine's time, as of everything that
+/// waits for a disk or a server, whatever the clock of the world does.
 const NOTE_AFTER: Duration = Duration::from_millis(500);
 const WRITING_MAX: usize = 64;
 /// How often the directory is asked about pixels at fault.
@@ -77,7 +78,10 @@ async fn deliver(room: Arc<Room>, lease: &Lease, stop: CancellationToken) -> Res
             () = stop.cancelled() => break,
             () = lease.asked_back() => break,
             event = next(&mut partition.jobs) => partition.happened(event?)?,
-            read = reader.next(READ_RECORDS, READ_BYTES), if may_read => partition.read.extend(read?),
+            read = reader.next(READ_RECORDS, READ_BYTES), if may_read => {
+                partition.read.extend(read?);
+                partition.room.storage.pause("reading", "after").await;
+            }
             () = tokio::time::sleep(wake) => {}
         }
     }
@@ -334,7 +338,7 @@ impl Partition {
         let hold = self.hold_until.filter(|_| self.front.is_some() && self.books.rows() < OPEN_ROWS_MAX);
         let directory = (!self.refused.is_empty()).then_some(self.ask_directory_at);
         let at = [self.agenda.next(), hold, directory].into_iter().flatten().fold(self.census_at, Time::min);
-        let wake = Duration::from_micros(u64::try_from(at.since(self.now())).unwrap_or(0));
+        let wake = self.room.world.sleep(at.since(self.now()));
         if self.books.is_clean() { wake } else { wake.min(NOTE_AFTER) }
     }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each suite uses its part")]
 
+pub mod nowhere;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -63,7 +65,7 @@ pub struct Stage {
     pub metrics: Metrics,
     directory: Arc<ArcSwap<Directory>>,
     keys: Key,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     _folder: tempfile::TempDir,
 }
 
@@ -114,7 +116,7 @@ impl Stage {
             metrics: Metrics::new(),
             directory: Arc::default(),
             keys: Key::new([7; 32]),
-            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().expect("a client"),
+            http: way_to_meta(Duration::from_secs(2)),
             _folder: folder,
         };
         let lookup = stage.keys.lookup("key");
@@ -329,6 +331,12 @@ pub fn revision(first: &Dispatch, value: f64) -> Dispatch {
     let mut payload: Value = serde_json::from_str(first.payload.as_ref().expect("it has one").get()).expect("it is JSON");
     payload["custom_data"]["value"] = value.into();
     Dispatch { revision: 2, not_before: None, payload: Some(raw(&payload)), ..first.clone() }
+}
+
+/// The way that the house makes: past every proxy, and with so long for a connection, which is less than a request may take.
+pub fn way_to_meta(connect_wait: Duration) -> reqwest::Client {
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    client.connect_timeout(connect_wait).build().expect("a client")
 }
 
 pub fn pixel(id: &str) -> PixelId {

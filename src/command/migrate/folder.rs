@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Context, bail};
 use schemas::{
     row::{Intent, Row},
+    time::Time,
     topic::{Group, Topic},
     world::World,
 };
@@ -30,7 +31,6 @@ use crate::{
     house::{self, House},
     master_key, role,
     shutdown::Tasks,
-    world::RealWorld,
 };
 
 /// How long a process that was asked to leave may take to end.
@@ -44,7 +44,7 @@ pub async fn run(settings: Settings, from: &Path) -> anyhow::Result<()> {
     master_key::same_or_missing(&from.join("master.key"), &key_file)?;
     target.make().await?;
     let to = target.open().await?;
-    let mark = mark_of(&from, &target.words())?;
+    let mark = mark_of(&from, &target)?;
     let pause_at = settings.storage.pause_at.clone();
     let moving = Move::new(mark.id, mark.aborted.clone(), &to, pause_at.as_deref())?;
     let has_ended = moving.check().await?;
@@ -70,8 +70,8 @@ pub async fn run(settings: Settings, from: &Path) -> anyhow::Result<()> {
     println!("{} is marked as moving; copying to {}", from.display(), target.words());
 
     moving.begin(&store).await?;
-    let waiting = moving.copy(&store, &from, RealWorld.now(), &mut tell).await?;
-    number(&store, &to, &waiting).await?;
+    let waiting = moving.copy(&store, &from, target.world.now(), &mut tell).await?;
+    number(&store, &to, &waiting, target.world.now()).await?;
     mark.become_moved().write(&from).with_context(|| format!("the mark of {} cannot be written", from.display()))?;
     moving.end().await?;
     store.close().await;
@@ -81,14 +81,16 @@ pub async fn run(settings: Settings, from: &Path) -> anyhow::Result<()> {
 }
 
 /// The folder's mark, or that of a new move.
-fn mark_of(from: &Path, to: &str) -> anyhow::Result<Mark> {
+fn mark_of(from: &Path, target: &Target) -> anyhow::Result<Mark> {
+    let to = target.words();
+    let new = |after: Option<&Mark>| Mark::new(target.world.new_id(), target.words(), after);
     match Mark::read(from)? {
-        Some(mark) if mark.state == MoveState::Aborted => Ok(Mark::new(RealWorld.new_id(), to.to_owned(), Some(&mark))),
+        Some(mark) if mark.state == MoveState::Aborted => Ok(new(Some(&mark))),
         Some(mark) if mark.to != to => {
             bail!("{} is being moved, or was moved, to another cluster ({}), and these settings name {to}", from.display(), mark.to)
         }
         Some(mark) => Ok(mark),
-        None => Ok(Mark::new(RealWorld.new_id(), to.to_owned(), None)),
+        None => Ok(new(None)),
     }
 }
 
@@ -145,7 +147,7 @@ async fn finish(mut settings: Settings, from: &Path, store: Storage) -> anyhow::
 
 /// Attempts are numbered on: a number must never mean two requests. The note beside the sink's offset says so, and how many dispatches
 /// wait.
-async fn number(from: &Storage, to: &Storage, waiting: &[u64]) -> anyhow::Result<()> {
+async fn number(from: &Storage, to: &Storage, waiting: &[u64], now: Time) -> anyhow::Result<()> {
     let mut next = 0;
     for partition in 0..from.partitions(Topic::Dispatch) {
         next = next.max(from.deliveries().take_over(partition).await?.next_attempt);
@@ -159,7 +161,7 @@ async fn number(from: &Storage, to: &Storage, waiting: &[u64]) -> anyhow::Result
             let nothing = |settled_now| Intent {
                 partition,
                 attempt: settled - 1,
-                at: RealWorld.now(),
+                at: now,
                 pixel_id: pixel_id.clone(),
                 settled: settled_now,
                 items: vec![],

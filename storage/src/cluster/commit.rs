@@ -45,7 +45,7 @@ impl Cluster {
         }
         let began = Instant::now();
         let name = step.name;
-        self.pause(name, "before");
+        self.pauses.at(name, "before");
         let (last, answered) = self.write_first(step).await?;
         Ok(Begun(Box::pin(async move {
             let positions = match answered {
@@ -53,7 +53,7 @@ impl Cluster {
                 None => Vec::new(),
             };
             self.until_written(&last).await?;
-            self.pause(name, "after");
+            self.pauses.at(name, "after");
             self.metrics.step_seconds.with_label_values(&[name]).observe(began.elapsed().as_secs_f64());
             Ok(positions)
         })))
@@ -68,7 +68,7 @@ impl Cluster {
 
         self.until_written(&first).await?;
         self.intend(intents).await?;
-        self.pause(name, "rows");
+        self.pauses.at(name, "rows");
         for reply in &answers {
             self.producer.tell(&verdicts::record(reply), reply.to);
         }

@@ -66,7 +66,7 @@ use crate::{
     answers::Answers,
     claims::Claims,
     log::{Append, AppendError, ReadError},
-    pause::Pause,
+    pause::Pauses,
 };
 
 pub use config::{ClusterConfig, KafkaConfig};
@@ -104,7 +104,7 @@ pub(crate) struct Cluster {
     hears: OnceLock<()>,
     metrics: Metrics,
     common: crate::metrics::Metrics,
-    pause: Option<Mutex<Pause>>,
+    pauses: Pauses,
     closed: watch::Sender<bool>,
     /// Whether the servers were reached since the boot.
     is_reached: AtomicBool,
@@ -165,7 +165,7 @@ impl Cluster {
             let started = Transactor::start(parts).map_err(|error| OpenError::Cluster(format!("no thread can be started: {error}")))?;
             transactors.insert(group, started);
         }
-        let pause = config.pause_at.as_deref().map(|at| Mutex::new(Pause::new(at)));
+        let pauses = Pauses::new(config.pause_at.as_deref());
         let engine = Arc::new(Self {
             names,
             ledger,
@@ -184,7 +184,7 @@ impl Cluster {
             hears: OnceLock::new(),
             metrics,
             common: crate::metrics::Metrics::new(),
-            pause,
+            pauses,
             closed,
             config,
         });
@@ -292,6 +292,10 @@ impl Cluster {
         self.health.is_well()
     }
 
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.pauses
+    }
+
     pub(crate) fn metrics(&self) -> &crate::metrics::Metrics {
         &self.common
     }
@@ -307,7 +311,7 @@ impl Cluster {
         }
         let began = std::time::Instant::now();
         let positions = self.producer.append(&records).await?;
-        self.pause("append", "after");
+        self.pauses.at("append", "after");
         self.common.commit_seconds.with_label_values(&["append"]).observe(began.elapsed().as_secs_f64());
         for record in &records {
             self.common.appended(record.topic.name(), record.key.len() + record.value.len());
@@ -390,12 +394,6 @@ impl Cluster {
             engine.fetchers.close();
         })
         .await; // a panic there loses nothing that was acknowledged
-    }
-
-    fn pause(&self, step: &str, when: &str) {
-        if let Some(pause) = &self.pause {
-            lock(pause).at(step, when);
-        }
     }
 
     fn owned(&self) -> MutexGuard<'_, HashMap<u32, Owned>> {

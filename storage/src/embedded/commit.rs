@@ -23,7 +23,7 @@ use super::{
     space::Watch,
     store::{Put, Store, words},
 };
-use crate::{Config, log::ReadError, pause::Pause, step::Consumed};
+use crate::{Config, log::ReadError, step::Consumed};
 
 /// Bytes of jobs in one batch: what memory one batch may take, and how long a small append may wait behind others (about 20 ms of
 /// writing). A single larger job still goes in whole.
@@ -48,7 +48,6 @@ pub(super) struct Committer {
     space: Watch,
     swept_at: Option<Instant>,
     gauged_at: Option<Instant>,
-    pause: Option<Pause>,
     syncs_left: Option<u64>,
     /// How many jobs the last batch answered.
     answered: usize,
@@ -76,7 +75,6 @@ impl Committer {
             space: Watch::new(),
             swept_at: None,
             gauged_at: None,
-            pause: config.pause_at.as_deref().map(Pause::new),
             syncs_left: config.fail_sync_after,
             answered: 0,
         })
@@ -110,9 +108,7 @@ impl Committer {
         let mut pending = Vec::with_capacity(jobs.len());
         let mut bytes = 0;
         for job in jobs {
-            if let Some(pause) = &mut self.pause {
-                pause.at(job.name, "before");
-            }
+            self.shared.pauses.at(job.name, "before");
             bytes += self.shared.queue.room_for(&job);
             for put in job.puts {
                 store.add(&mut batch, put);
@@ -194,10 +190,8 @@ impl Committer {
         self.answered = pending.len();
         self.shared.metrics.batch_jobs.observe(pending.len() as f64);
         for job in pending {
-            if let Some(pause) = &mut self.pause
-                && (job.name != APPEND || job.has_raw)
-            {
-                pause.at(job.name, "after");
+            if job.name != APPEND || job.has_raw {
+                self.shared.pauses.at(job.name, "after");
             }
             if job.name != APPEND {
                 self.shared.metrics.commit_seconds.with_label_values(&[job.name]).observe(job.since.elapsed().as_secs_f64());

@@ -54,6 +54,7 @@ use crate::{
     log::{Append, AppendError, ReadError},
     metrics::Metrics,
     partitioner,
+    pause::Pauses,
     step::{CommitError, Consumed, Step},
 };
 
@@ -125,6 +126,10 @@ impl Embedded {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn pauses(&self) -> &Pauses {
+        &self.shared.pauses
     }
 
     pub(crate) async fn append(&self, records: Vec<Append>) -> Result<Vec<Position>, AppendError> {

@@ -5,7 +5,7 @@ use schemas::topic::{Group, Topic};
 use tokio::sync::watch;
 
 use super::{block::Block, expiry::LogTime, log::Log, offsets::Offsets, queue::Queue, space::Space, store::Store};
-use crate::{Config, log::ReadError, metrics::Metrics};
+use crate::{Config, log::ReadError, metrics::Metrics, pause::Pauses};
 
 /// Everything but the database itself, which goes away when the store is closed.
 pub(super) struct Shared {
@@ -17,6 +17,7 @@ pub(super) struct Shared {
     pub(super) now: LogTime,
     pub(super) metrics: Metrics,
     pub(super) counters: Vec<Counters>,
+    pub(super) pauses: Pauses,
     pub(super) failed: watch::Sender<Option<String>>,
 }
 
@@ -33,7 +34,8 @@ impl Shared {
         let space = Space::new(config.data.clone(), config.free_bytes_min);
         space.look(&metrics); // so that the first append already knows
         let queue = Queue::new(config.queue_bytes_max);
-        Self { queue, log, offsets, generations, space, now, metrics, counters, failed: watch::Sender::new(None) }
+        let pauses = Pauses::new(config.pause_at.as_deref());
+        Self { queue, log, offsets, generations, space, now, metrics, counters, pauses, failed: watch::Sender::new(None) }
     }
 
     pub(super) fn generation(&self, topic: Topic) -> u32 {

@@ -183,7 +183,7 @@ impl Partition {
             Standing::Send => lane.holds_until(now),
         };
         if let Some(at) = waits_until {
-            return self.put_off(item, None, at, None);
+            return self.let_wait(item, None, at, None);
         }
         lane.push(item);
         if lane.wants_attention(&self.room.config) {

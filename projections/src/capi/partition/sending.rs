@@ -46,10 +46,12 @@ impl Partition {
     pub(super) fn launch(&mut self, launch: Launch) {
         let Some(lane) = self.lanes.get(&launch.pixel) else { return };
         let body = launch.access.body(lane.flying(launch.attempt));
-        let client = self.room.client.clone();
+        let (client, storage) = (self.room.client.clone(), self.room.storage.clone());
         self.jobs.spawn(async move {
             let began = Instant::now();
+            storage.pause("post", "before").await;
             let answer = client.post(&launch.pixel, body).await;
+            storage.pause("post", "after").await;
             Event::Answered(launch, Box::new(answer), began.elapsed())
         });
     }

@@ -140,7 +140,7 @@ impl Partition {
                 Standing::End(outcome, why) => self.books.end(item, Some(attempt.clone()), outcome, Some(why), now),
                 Standing::Send | Standing::Later(_) => {
                     let tried = Tried { attempt: attempt.clone(), counts: class.is_about_events() };
-                    self.put_off(item, Some(tried), until, Some(reason(class)));
+                    self.let_wait(item, Some(tried), until, Some(reason(class)));
                 }
             }
         }
@@ -177,7 +177,7 @@ impl Partition {
         self.agenda.note(pixel, until);
         for item in queued {
             if item.is_unwritten() {
-                self.put_off(item, None, until, Some(reason(class)));
+                self.let_wait(item, None, until, Some(reason(class)));
             } else {
                 self.books.leave(item);
             }
@@ -186,7 +186,7 @@ impl Partition {
     }
 
     /// A dispatch waits in the ledger until that moment; nobody looks at it there before its rows are true together.
-    pub(super) fn put_off(&mut self, item: Item, tried: Option<Tried>, until: Time, reason: Option<Reason>) {
+    pub(super) fn let_wait(&mut self, item: Item, tried: Option<Tried>, until: Time, reason: Option<Reason>) {
         let lane = self.lanes.entry(item.dispatch.pixel_id.clone()).or_default();
         lane.busy.insert(item.dispatch.dedup_key.clone());
         self.books.wait(item, tried, until, reason);

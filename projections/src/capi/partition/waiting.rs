@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
-use schemas::{id::PixelId, time::Time, topic::Topic};
+use schemas::{delivery::Delivery, id::PixelId, time::Time, topic::Topic};
 
 use super::{CENSUS_US, Partition, replaying::is_left_behind};
 use crate::capi::{
     Error,
+    classify::Class,
     item::Item,
+    lane::Refused,
     schedule::{self, Standing},
 };
 
@@ -38,6 +40,9 @@ impl Partition {
         let rows = self.deliveries.due(self.number, Some(pixel), horizon, limit).await?;
         let is_all = rows.len() < limit;
         let (mut items, mut ended, mut passed_over) = (Vec::new(), 0, 0);
+        // No request was made yet in this process: what waits says how it was with the pixel before.
+        let is_new = lane.access.is_none();
+        let mut was_refused = false;
         for row in rows {
             if lane.busy.contains(&row.dispatch.dedup_key) {
                 passed_over += 1;
@@ -59,6 +64,7 @@ impl Partition {
             }
             let is_left_behind = known.as_ref().is_some_and(is_left_behind);
             let delivery = known.map(|known| known.delivery);
+            was_refused |= is_new && delivery.as_ref().is_some_and(|delivery| says(delivery, [Class::Token, Class::Config]));
             if is_left_behind {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
                 self.books.reopen(Item::waited(row, delivery, now, &self.room.pending), now);
@@ -99,6 +105,10 @@ impl Partition {
             let at = lane.due_at(lane.survey_at);
             self.agenda.note(pixel, at);
         }
+        if was_refused {
+            let token = self.token(pixel);
+            self.lanes.entry(pixel.clone()).or_default().refused.get_or_insert(Refused(token)); // one event is enough to ask again
+        }
         Ok(true)
     }
 
@@ -124,4 +134,9 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// Whether a delivery waits for one of these reasons.
+fn says(delivery: &Delivery, classes: [Class; 2]) -> bool {
+    delivery.reason.as_ref().is_some_and(|reason| classes.iter().any(|class| class.name() == reason.code))
 }
