@@ -155,13 +155,14 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     let hours = outage_us / HOUR_US;
     let out = scene.clock.now();
     scene.meta.script(&format!("0s..{hours}h pixel {DEAD} token revoked"));
-    let ends = Instant::now() + real(outage_us);
+    let begins = Instant::now();
+    let ends = begins + real(outage_us);
     for kill in 1..=kills {
-        let next = ends - real(outage_us) + real(outage_us) * kill / (kills + 1);
+        let next = begins + real(outage_us) * kill / (kills + 1);
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
         scene.house.kill_and_start(&[]);
     }
-    std::thread::sleep((ends - Duration::from_secs(1)).saturating_duration_since(Instant::now()));
+    std::thread::sleep(ends.saturating_duration_since(Instant::now() + Duration::from_secs(1)));
     let waiting = scene.waiting();
     std::thread::sleep(ends.saturating_duration_since(Instant::now()));
     let back = scene.clock.now();
@@ -184,7 +185,7 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     let unknown = number(&totals["unknown"]);
     let ended = number(&totals["delivered"]) + unknown;
     assert_eq!((&totals["holds"], &totals["missing"], ended), (&json!(true), &json!(0), expected.len() as u64), "{totals}");
-    assert!(unknown <= kills as u64, "a kill cuts off one such request: {totals}");
+    assert!(unknown <= u64::from(kills), "a kill cuts off one such request: {totals}");
 
     // Each exactly once, or recorded as ambiguous.
     let deliveries = scene.house.export("deliveries");
@@ -227,9 +228,9 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     for (delivery, _) in taken.iter().flatten().filter_map(waited) {
         let hour = time(&delivery["occurred_at"]).plus_micros(7 * DAY_US).micros() / HOUR_US;
         if hour < latest {
-            out_of_order += 1
+            out_of_order += 1;
         } else {
-            in_order += 1
+            in_order += 1;
         }
         latest = latest.max(hour);
         let attempts = number(&delivery["attempts"]) - 1;
@@ -238,7 +239,7 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     }
     let (before, during) = (p95(&deliveries, began, out), p95(&deliveries, out, back));
     println!(
-        "token revoked for {hours} h at {SCALE} times, {kills} kills: {} dispatched, {} delivered, lost {lost}, ambiguous attempts \
+        "token revoked for {hours} h at {SCALE} times, {kills} kills: {} dispatched, {} delivered, unknown {unknown}, lost {lost}, ambiguous attempts \
          {ambiguous}, doubled {doubled}; {waiting} waited at the end of it and were out {resumed:?} later; by deadline {in_order}, not {out_of_order}; \
          {refused} refused requests, {burnt} of those that waited were in one (at most {most} times); neighbours' p95 {:.1} ms of {} before, \
          {:.1} ms of {} during; totals {totals}",
@@ -247,5 +248,7 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
     assert_eq!(out_of_order, 0, "by deadline");
     assert!(in_order > 500, "only {in_order} waited");
     assert!(burnt <= refused + 1_000, "a refused token burns the attempts of a probe, and of what was on its way when it was revoked");
-    assert!(during.0 < before.0 * 3.0 + 100.0, "neighbours' p95: {before:?} before, {during:?} during");
+    // How quick they are is a figure of the benchmark; here only that they do not wait for the one that is refused.
+    let hour_ms = HOUR_US as f64 / 1_000.0;
+    assert!(during.1 > 0 && during.0 < hour_ms, "neighbours' p95: {before:?} before, {during:?} during");
 }

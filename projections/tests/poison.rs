@@ -3,7 +3,6 @@
 //!
 //! 10,000 events; with `RAPIDMETRICS_LONG` 100,000.
 
-#[allow(dead_code, reason = "each suite uses its part of the stage")]
 mod stage;
 
 use std::{

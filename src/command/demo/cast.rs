@@ -82,12 +82,11 @@ impl Known {
             let made = desk.post::<Value>("workspaces", &json!({"name": WORKSPACE})).await?;
             (text(&made, "id")?, text(&made, "api_key")?)
         };
-        let funnel_id = match self.funnel_id {
-            Some(known) => known,
-            None => {
-                let wish = json!({"workspace_id": workspace_id, "name": FUNNEL, "server_leg_wait_s": SERVER_LEG_WAIT_S});
-                text(&desk.post::<Value>("funnels", &wish).await?, "id")?
-            }
+        let funnel_id = if let Some(known) = self.funnel_id {
+            known
+        } else {
+            let wish = json!({"workspace_id": workspace_id, "name": FUNNEL, "server_leg_wait_s": SERVER_LEG_WAIT_S});
+            text(&desk.post::<Value>("funnels", &wish).await?, "id")?
         };
         for KnownPixel { id, token, .. } in self.pixels.iter().filter(|pixel| !pixel.linked) {
             desk.post::<Value>("pixels", &json!({"funnel_id": funnel_id, "id": id, "token": token})).await?;
