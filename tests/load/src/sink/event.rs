@@ -107,6 +107,7 @@ impl Sale {
             payload,
             withheld,
             fact,
+            replay: None,
         }
     }
 }
