@@ -151,20 +151,28 @@ fn killed_after_each_step_while_both_legs_of_an_order_travel() {
 
 #[test]
 fn killed_while_it_makes_its_folder_it_opens_the_next_time() {
-    let meta = MetaBox::start();
+    // On ports that nobody chose: a house that another test killed is about to have its own again.
+    let start = |data: &Path| {
+        let mut command = support::rapidmetrics();
+        let listeners = ["RAPIDMETRICS_INGEST__LISTEN", "RAPIDMETRICS_ADMIN__LISTEN"].map(|listener| (listener, "127.0.0.1:0"));
+        support::Process::spawn(command.arg("--data").arg(data).envs(listeners)).0
+    };
     for kill in 0..40_u64 {
         let data = tempfile::tempdir().expect("a folder");
-        let mut command = support::rapidmetrics();
-        command
-            .arg("--data")
-            .arg(data.path())
-            .env("RAPIDMETRICS_INGEST__LISTEN", "127.0.0.1:0")
-            .env("RAPIDMETRICS_ADMIN__LISTEN", "127.0.0.1:0");
-        let (mut process, _out) = support::Process::spawn(&mut command);
+        let mut process = start(data.path());
         std::thread::sleep(Duration::from_micros(kill * 1_500)); // a moment that nobody chose, over all of a first start
         process.kill();
-        let mut house = House::start(data.path(), &meta, &[]);
-        assert!(house.process.terminate().success(), "killed after {} us", kill * 1_500);
+        let _ = std::fs::remove_file(data.path().join("admin.url")); // it would point at the dead process
+        let mut process = start(data.path());
+        wait_for("the house to be ready", || {
+            if let Some(status) = process.has_ended() {
+                panic!("killed after {} us, then: {status}\n{}", kill * 1_500, process.log());
+            }
+            let url = std::fs::read_to_string(data.path().join("admin.url")).ok()?;
+            let ready = Client::of(url.trim()).try_send("GET", "/health/ready", &[], b"").ok()?;
+            (ready.status == 200).then_some(())
+        });
+        assert!(process.terminate().success());
     }
 }
 
