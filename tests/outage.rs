@@ -225,8 +225,14 @@ fn a_token_refused_for_days_loses_nothing_goes_on_by_deadline_and_harms_no_neigh
         (out.plus_micros(HOUR_US / 4)..back.plus_micros(-HOUR_US / 4)).contains(&received).then_some((*delivery, received))
     };
     let (mut latest, mut out_of_order, mut in_order, mut burnt, mut most) = (0, 0, 0, 0, 0);
-    for (delivery, _) in taken.iter().flatten().filter_map(waited) {
-        let hour = time(&delivery["occurred_at"]).plus_micros(7 * DAY_US).micros() / HOUR_US;
+    // In the order in which they were sent: of requests that are on their way together any may come first.
+    let attempt =
+        |delivery: &Value| delivery["attempt_log"].as_array().and_then(|log| log.last()).map_or(0, |last| number(&last["number"]));
+    let hour = |delivery: &Value| time(&delivery["occurred_at"]).plus_micros(7 * DAY_US).micros() / HOUR_US;
+    let mut sent: Vec<&Value> = taken.iter().flatten().filter_map(waited).map(|(delivery, _)| delivery).collect();
+    sent.sort_by_key(|delivery| (attempt(delivery), hour(delivery)));
+    for delivery in sent {
+        let hour = hour(delivery);
         if hour < latest {
             out_of_order += 1;
         } else {

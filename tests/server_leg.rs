@@ -287,8 +287,7 @@ fn killed_at_any_step_with_the_server_leg_first_one_copy_goes_out() {
 #[test]
 fn killed_at_steps_on_the_cluster_one_copy_goes_out_in_the_backends_words() {
     let Some(mut stage) = Stage::cluster("legkill", LONG, &["7115", "7116"]) else { return };
-    for (number, point) in ["judge.rows:1", "outcome.rows:1", "judge.rows:2", "intent.before:1", "outcome.before:2"].into_iter().enumerate()
-    {
+    for (number, point) in ["judge.rows", "outcome.rows", "intent.before", "intent.after"].into_iter().enumerate() {
         killed_at(&mut stage, &format!("PROMPT-{number}"), point, [Leg::Browser, Leg::Server], Second::AtOnce);
     }
 }
