@@ -11,12 +11,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use schemas::{
-    delivery::Delivery,
-    dispatch::Dispatch,
-    envelope::Kind,
-    topic::{Group, Topic},
-};
+use schemas::{delivery::Delivery, dispatch::Dispatch, envelope::Kind, topic::Topic};
 use serde::Serialize;
 use storage::{Page, ReadError, Readings, Storage};
 
@@ -24,11 +19,11 @@ use crate::{
     Desk,
     lines::{self, Ended, Lines},
     refuse::Refused,
+    span::Span,
     told::Told,
 };
 
 const ROWS_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: usize = 1024 * 1024;
 
 pub(crate) async fn export(State(desk): State<Arc<Desk>>, Path(what): Path<String>) -> Result<Response, Refused> {
     let storage = desk.parts.storage.clone();
@@ -91,15 +86,9 @@ async fn deliveries(mut lines: Lines, storage: Storage) -> Result<(), Ended> {
 /// Tells the dispatches that the sink had not consumed when we looked, each once: revision 2 is the same delivery.
 async fn untouched(lines: &mut Lines, storage: &Storage, partition: u32, told: &mut Told) -> Result<(), Ended> {
     let readings = storage.readings();
-    let from = storage.committed(Group::Capi, partition).await?.next_offset;
-    let end = storage.bounds(Topic::Dispatch, partition).await?.1;
-    let mut reader = storage.reader(Topic::Dispatch, partition, from);
-    while reader.position() < end {
-        let records = reader.available(ROWS_AT_ONCE, BYTES_AT_ONCE).await?;
-        if records.is_empty() {
-            break;
-        }
-        for record in records.iter().filter(|record| record.position.offset < end) {
+    let mut span = Span::unread(storage, partition).await?;
+    while let Some(records) = span.next().await? {
+        for record in &records {
             let Ok(dispatch) = serde_json::from_slice::<Dispatch>(&record.value) else {
                 tracing::warn!(partition, offset = record.position.offset, "a dispatch cannot be read and is left out of the export");
                 continue;

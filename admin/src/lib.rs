@@ -33,6 +33,7 @@ mod refuse;
 mod replay;
 mod routes;
 mod server;
+mod span;
 mod tail;
 #[cfg(test)]
 mod tests;

@@ -32,7 +32,7 @@ use schemas::{
 };
 use serde::Deserialize;
 
-pub(crate) use frozen::first_from;
+pub(crate) use frozen::{CLOCKS_US, first_from};
 
 use crate::{Desk, refuse::Refused};
 

@@ -1,17 +1,12 @@
 //! What waits of a pixel: rows of the ledger, the earliest deadline first, and dispatches that the sink has not read.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use schemas::{
-    delivery::Delivery,
-    dispatch::Dispatch,
-    id::PixelId,
-    row::Waiting,
-    topic::{Group, Topic},
-};
+use schemas::{delivery::Delivery, dispatch::Dispatch, id::PixelId, row::Waiting, topic::Topic};
 use storage::{ReadError, Readings, Storage};
 
 use crate::{
     deadline_hour,
+    span::Span,
     told::Told,
     totals::{Tally, worth},
 };
@@ -19,7 +14,6 @@ use crate::{
 /// Rows looked at where only the first is wanted: there may be some whose delivery has its outcome already.
 const FIRST_ROWS: usize = 8;
 const ROWS_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: usize = 1024 * 1024;
 /// Questions asked at a time.
 const AT_ONCE: usize = 32;
 
@@ -90,15 +84,9 @@ async fn waits(readings: &Readings, row: &Waiting) -> Result<Option<Delivery>, R
 async fn count_unread(storage: &Storage, pixel: &PixelId, told: &mut Told, counted: &mut Counted) -> Result<(), ReadError> {
     let readings = storage.readings();
     let partition = storage.partition_of(Topic::Dispatch, pixel.as_str().as_bytes());
-    let from = storage.committed(Group::Capi, partition).await?.next_offset;
-    let end = storage.bounds(Topic::Dispatch, partition).await?.1;
-    let mut reader = storage.reader(Topic::Dispatch, partition, from);
-    while reader.position() < end {
-        let records = reader.available(ROWS_AT_ONCE, BYTES_AT_ONCE).await?;
-        if records.is_empty() {
-            break;
-        }
-        for record in records.iter().filter(|record| record.position.offset < end && record.key == pixel.as_str().as_bytes()) {
+    let mut span = Span::unread(storage, partition).await?;
+    while let Some(records) = span.next().await? {
+        for record in records.iter().filter(|record| record.key == pixel.as_str().as_bytes()) {
             let Ok(dispatch) = serde_json::from_slice::<Dispatch>(&record.value) else { continue };
             if readings.delivery(pixel, &dispatch.dedup_key).await?.is_some() || !told.insert(pixel.as_str(), &dispatch.dedup_key) {
                 continue;

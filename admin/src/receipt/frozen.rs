@@ -14,12 +14,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 use storage::{ReadError, Storage};
 
+use crate::span::Span;
+
 /// Records looked at: at ten thousand dispatches a second in one partition, ten seconds of them.
 const RECORDS_MAX: usize = 100_000;
-const RECORDS_AT_ONCE: usize = 1_000;
-const BYTES_AT_ONCE: usize = 1024 * 1024;
 /// Clocks of door and judge may differ by so much.
-const CLOCKS_US: i64 = 2 * SECOND_US;
+pub(crate) const CLOCKS_US: i64 = 2 * SECOND_US;
 
 /// Where to look for a dispatch.
 pub(super) struct Among {
@@ -44,13 +44,11 @@ pub(super) async fn find(
     let bounds = (first.max(among.offset), end);
     let offset = first_from(storage, partition, bounds, among.from.plus_micros(-CLOCKS_US)).await?;
     let until = among.until.map(|until| until.plus_micros(CLOCKS_US));
-    let mut reader = storage.reader(Topic::Dispatch, partition, offset);
+    let mut span = Span::new(storage, partition, offset, end);
     let (mut found, mut looked_at): (Option<Dispatch>, usize) = (None, 0);
-    while reader.position() < end && looked_at < RECORDS_MAX {
-        let records = reader.available(RECORDS_AT_ONCE, BYTES_AT_ONCE).await?;
-        if records.is_empty() {
-            break;
-        }
+    while looked_at < RECORDS_MAX
+        && let Some(records) = span.next().await?
+    {
         looked_at += records.len();
         for record in records {
             if until.is_some_and(|until| record.time > until) {

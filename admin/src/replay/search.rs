@@ -6,24 +6,18 @@ use std::{
     collections::{HashMap, VecDeque},
 };
 
-use schemas::{
-    dispatch::Dispatch,
-    meta,
-    time::{SECOND_US, Time},
-    topic::Topic,
-};
+use schemas::{dispatch::Dispatch, meta, time::Time, topic::Topic};
 use serde::{Deserialize, de::IgnoredAny};
-use storage::{ReadError, Reader, Storage, Stored};
+use storage::{ReadError, Storage};
 
 use super::{ask::Asked, tally::Tally};
-use crate::{receipt::first_from, told::Marker};
+use crate::{
+    receipt::{CLOCKS_US, first_from},
+    span::Span,
+    told::Marker,
+};
 
 const ROWS_AT_ONCE: usize = 1_000;
-/// Records of one read: also what is appended at a time at most.
-const RECORDS_AT_ONCE: usize = 500;
-const BYTES_AT_ONCE: usize = 1024 * 1024;
-/// Clocks of door and judge may differ by so much.
-const CLOCKS_US: i64 = 2 * SECOND_US;
 
 /// The walk through the ledger.
 pub(super) struct Search<'a> {
@@ -99,8 +93,8 @@ impl<'a> Search<'a> {
         if !sought.is_empty() {
             let bounds = self.storage.bounds(Topic::Dispatch, partition).await?;
             let from = first_from(self.storage, partition, bounds, earliest.plus_micros(-CLOCKS_US)).await?;
-            let mut reader = self.storage.reader(Topic::Dispatch, partition, from);
-            while let Some(records) = next(&mut reader, bounds.1).await? {
+            let mut span = Span::new(self.storage, partition, from, bounds.1);
+            while let Some(records) = span.next().await? {
                 for record in records.iter().filter(|record| record.key == pixel.as_bytes()) {
                     let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else { continue };
                     let sought = sought.get_mut(&self.marker.mark(pixel, &head.dedup_key)).filter(|_| head.replay.is_none());
@@ -113,7 +107,7 @@ impl<'a> Search<'a> {
             places.extend(sought.into_values().filter_map(|sought| Some((sought.newest?.1, sought.settled_at))));
             places.sort_unstable();
         }
-        Ok(Found { partition, places: places.into_iter().collect(), reader: None })
+        Ok(Found { partition, places: places.into_iter().collect(), span: None })
     }
 }
 
@@ -122,16 +116,15 @@ pub(super) struct Found {
     partition: u32,
     /// Their offsets, and when the outcomes of their deliveries were written.
     places: VecDeque<(u64, Option<Time>)>,
-    reader: Option<Reader>,
+    span: Option<Span>,
 }
 
 impl Found {
     /// The next few of them, each with the time of its outcome; `None` after the last.
     pub(super) async fn next(&mut self, storage: &Storage) -> Result<Option<Vec<(Dispatch, Option<Time>)>>, ReadError> {
         let (Some((first, _)), Some((last, _))) = (self.places.front(), self.places.back()) else { return Ok(None) };
-        let end = last + 1;
-        let reader = self.reader.get_or_insert_with(|| storage.reader(Topic::Dispatch, self.partition, *first));
-        let Some(records) = next(reader, end).await? else {
+        let span = self.span.get_or_insert_with(|| Span::new(storage, self.partition, *first, last + 1));
+        let Some(records) = span.next().await? else {
             self.places.clear(); // the log let them go meanwhile
             return Ok(None);
         };
@@ -149,15 +142,4 @@ impl Found {
         }
         Ok(Some(dispatches))
     }
-}
-
-/// The next records below an end; `None` where there are no more.
-async fn next(reader: &mut Reader, end: u64) -> Result<Option<Vec<Stored>>, ReadError> {
-    if reader.position() >= end {
-        return Ok(None);
-    }
-    let mut records = reader.available(RECORDS_AT_ONCE, BYTES_AT_ONCE).await?;
-    let is_end = records.is_empty();
-    records.retain(|record| record.position.offset < end);
-    Ok((!is_end).then_some(records))
 }

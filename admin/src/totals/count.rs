@@ -19,13 +19,12 @@ use serde_json::value::RawValue;
 use storage::{ReadError, Readings, Storage, Stored};
 
 use super::tally::{Counts, Tally, worth};
-use crate::{deadline_hour, told::Marker};
+use crate::{deadline_hour, span::Span, told::Marker};
 
 /// Marks held at a time: with the slack of chance they stay below seven eighths of 2^21, and a hash table of 2^21 places with 17 bytes each
 /// is 36 MB.
 const MARKS_MAX: u64 = 1_800_000;
 const ROWS_AT_ONCE: usize = 1_000;
-const BYTES_AT_ONCE: usize = 1024 * 1024;
 /// Questions asked at a time.
 const AT_ONCE: usize = 32;
 
@@ -141,8 +140,8 @@ impl Count<'_> {
 
     async fn read_the_log(&mut self) -> Result<(), ReadError> {
         for (partition, end) in self.ends.clone() {
-            let mut reader = self.storage.reader(Topic::Dispatch, partition, 0);
-            while let Some(records) = next(&mut reader, end).await? {
+            let mut span = Span::new(self.storage, partition, 0, end);
+            while let Some(records) = span.next().await? {
                 for record in &records {
                     let Ok(head) = serde_json::from_slice::<Head<'_>>(&record.value) else {
                         self.unreadable += u64::from(self.part == 0);
@@ -195,8 +194,8 @@ impl Count<'_> {
             }
             // Before the rows: what the sink had read by then has one.
             let committed = self.storage.committed(Group::Capi, partition).await?.next_offset;
-            let mut reader = self.storage.reader(Topic::Dispatch, partition, 0);
-            while let Some(records) = next(&mut reader, end).await? {
+            let mut span = Span::new(self.storage, partition, 0, end);
+            while let Some(records) = span.next().await? {
                 let left: Vec<Left> = records.iter().filter_map(|record| self.left(record, committed)).collect();
                 let readings = &self.readings;
                 let stands: Vec<Stands> = stream::iter(left).map(|left| look_up(readings, left)).buffered(AT_ONCE).try_collect().await?;
@@ -265,17 +264,6 @@ impl Count<'_> {
         }
         self.pixels.get_mut(pixel).expect("it was just put there")
     }
-}
-
-/// The next records below an end, or none.
-async fn next(reader: &mut storage::Reader, end: u64) -> Result<Option<Vec<Stored>>, ReadError> {
-    if reader.position() >= end {
-        return Ok(None);
-    }
-    let mut records = reader.available(ROWS_AT_ONCE, BYTES_AT_ONCE).await?;
-    let is_end = records.is_empty();
-    records.retain(|record| record.position.offset < end);
-    Ok((!is_end).then_some(records))
 }
 
 async fn look_up(readings: &Readings, left: Left) -> Result<Stands, ReadError> {
