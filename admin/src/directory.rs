@@ -90,10 +90,10 @@ pub(crate) async fn create_workspace(State(desk): State<Arc<Desk>>, mut wish: Wi
 
 pub(crate) async fn create_funnel(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
     let workspace_id = wish.text("workspace_id")?;
-    let workspace_id = WorkspaceId::parse(&workspace_id).map_err(|error| invalid("workspace_id", error))?;
+    let workspace_id = WorkspaceId::parse(&workspace_id).map_err(|error| Refused::invalid("workspace_id", error))?;
     let name = name(&mut wish)?;
     let currency = wish.text_if_any("currency")?;
-    let currency = Currency::parse(currency.as_deref().unwrap_or("USD")).map_err(|error| invalid("currency", error))?;
+    let currency = Currency::parse(currency.as_deref().unwrap_or("USD")).map_err(|error| Refused::invalid("currency", error))?;
     let server_leg_wait_s = wait(&mut wish)?.unwrap_or(SERVER_LEG_WAIT_S);
     wish.done()?;
     let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency, server_leg_wait_s };
@@ -108,7 +108,7 @@ pub(crate) async fn set_funnel(
     Path(id): Path<String>,
     mut wish: Wish,
 ) -> Result<Json<impl Serialize>, Refused> {
-    let id = FunnelId::parse(&id).map_err(|error| invalid("id", error))?;
+    let id = FunnelId::parse(&id).map_err(|error| Refused::invalid("id", error))?;
     let server_leg_wait_s = wait(&mut wish)?;
     wish.done()?;
     let known = desk.parts.directory.load().funnel(id.as_str()).map(|entry| entry.funnel.clone());
@@ -125,9 +125,9 @@ fn wait(wish: &mut Wish) -> Result<Option<u32>, Refused> {
 
 pub(crate) async fn add_pixel(State(desk): State<Arc<Desk>>, mut wish: Wish) -> Result<Response, Refused> {
     let funnel_id = wish.text("funnel_id")?;
-    let funnel_id = FunnelId::parse(&funnel_id).map_err(|error| invalid("funnel_id", error))?;
+    let funnel_id = FunnelId::parse(&funnel_id).map_err(|error| Refused::invalid("funnel_id", error))?;
     let id = wish.text("id")?;
-    let id = PixelId::parse(&id).map_err(|error| invalid("id", error))?;
+    let id = PixelId::parse(&id).map_err(|error| Refused::invalid("id", error))?;
     let token = visible("token", wish.text("token")?, TOKEN_BYTES_MAX)?;
     let test_event_code = match wish.text_if_any("test_event_code")?.filter(|code| !code.is_empty()) {
         Some(code) => Some(visible("test_event_code", code, TEST_EVENT_CODE_BYTES_MAX)?),
@@ -206,16 +206,12 @@ pub(crate) fn sorted<T, K: Ord>(listed: impl Iterator<Item = T>, key: impl Fn(&T
 fn name(wish: &mut Wish) -> Result<String, Refused> {
     let name = wish.text("name")?;
     let fits = (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name) } else { Err(invalid("name", format!("must be 1 to {NAME_CHARS_MAX} characters on one line"))) }
+    if fits { Ok(name) } else { Err(Refused::invalid("name", format!("must be 1 to {NAME_CHARS_MAX} characters on one line"))) }
 }
 
 fn visible(field: &'static str, text: String, bytes_max: usize) -> Result<String, Refused> {
     let fits = (1..=bytes_max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if fits { Ok(text) } else { Err(invalid(field, format!("must be 1 to {bytes_max} visible ASCII characters without spaces"))) }
-}
-
-fn invalid(field: &'static str, rule: impl std::fmt::Display) -> Refused {
-    Refused::field("invalid", field, format!("{field}: {rule}"))
+    if fits { Ok(text) } else { Err(Refused::invalid(field, format!("must be 1 to {bytes_max} visible ASCII characters without spaces"))) }
 }
 
 fn new_api_key(world: &dyn World) -> String {

@@ -12,7 +12,6 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
 };
 use futures_util::{StreamExt, stream};
 use schemas::{
@@ -85,8 +84,7 @@ async fn looked_at(readings: &Readings, mut pixel: PixelListed) -> PixelListed {
 pub(crate) async fn show(State(desk): State<Arc<Desk>>, Path(id): Path<String>) -> Result<Json<PixelShown>, Refused> {
     let directory = desk.parts.directory.load_full();
     let Some(known) = directory.pixel(&id) else {
-        let message = format!("no pixel {id} is known; `rapidmetrics pixel list` names those that are");
-        return Err(Refused::of(StatusCode::NOT_FOUND, "pixel_not_found", "id", message));
+        return Err(Refused::no_pixel("id", &id));
     };
     let mut pixel = PixelListed::of(known, linked(&directory).remove(&known.id).unwrap_or_default());
     let _held = desk.counting.lock().await;

@@ -74,20 +74,19 @@ pub(crate) async fn receipt(State(desk): State<Arc<Desk>>, asked: Result<Query<A
 }
 
 fn checked(desk: &Desk, asked: Asked) -> Result<Wanted, Refused> {
-    let invalid = |field: &'static str, rule: &dyn std::fmt::Display| Refused::field("invalid", field, format!("{field}: {rule}"));
     let by = match (asked.visitor_id, asked.name) {
         (None, None) => None,
-        (Some(visitor), Some(name)) => Some((VisitorId::parse(&visitor).map_err(|error| invalid("visitor_id", &error))?, name)),
+        (Some(visitor), Some(name)) => Some((VisitorId::parse(&visitor).map_err(|error| Refused::invalid("visitor_id", error))?, name)),
         (Some(_), None) => return Err(Refused::field("missing", "name", "visitor_id goes together with the event's name")),
         (None, Some(_)) => return Err(Refused::field("missing", "visitor_id", "name goes together with the visitor's id")),
     };
     let subject = match (asked.order_id, asked.event_id) {
-        (Some(order), None) if by.is_none() => match OrderId::parse(&order).map_err(|error| invalid("order_id", &error))? {
+        (Some(order), None) if by.is_none() => match OrderId::parse(&order).map_err(|error| Refused::invalid("order_id", error))? {
             Some(order) => Subject::Order(order),
-            None => return Err(invalid("order_id", &"must not be blank")),
+            None => return Err(Refused::invalid("order_id", "must not be blank")),
         },
         (None, Some(id)) if (1..=TEXT_BYTES_MAX).contains(&id.len()) => Subject::Event { id, by },
-        (None, Some(_)) => return Err(invalid("event_id", &"must be 1 to 512 bytes")),
+        (None, Some(_)) => return Err(Refused::invalid("event_id", "must be 1 to 512 bytes")),
         (Some(_), None) => return Err(Refused::field("invalid", "visitor_id", "visitor_id and name go with event_id")),
         _ => return Err(Refused::field("missing", "order_id", "name either order_id or event_id")),
     };
@@ -99,7 +98,7 @@ fn checked(desk: &Desk, asked: Asked) -> Result<Wanted, Refused> {
             funnels
         }
         Some(id) => {
-            let id = FunnelId::parse(&id).map_err(|error| invalid("funnel_id", &error))?;
+            let id = FunnelId::parse(&id).map_err(|error| Refused::invalid("funnel_id", error))?;
             if directory.funnel(id.as_str()).is_none() {
                 return Err(schemas::directory::FoldError::NoFunnel(id).into());
             }

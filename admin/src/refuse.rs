@@ -21,6 +21,17 @@ impl Refused {
         Self { status: StatusCode::BAD_REQUEST, refusal: Refusal::of(code, field, message) }
     }
 
+    /// A field whose value breaks a rule.
+    pub(crate) fn invalid(field: &'static str, rule: impl std::fmt::Display) -> Self {
+        Self::field("invalid", field, format!("{field}: {rule}"))
+    }
+
+    /// A pixel that nobody added.
+    pub(crate) fn no_pixel(field: &'static str, id: &str) -> Self {
+        let message = format!("no pixel {id} is known; `rapidmetrics pixel list` names those that are");
+        Self::of(StatusCode::NOT_FOUND, "pixel_not_found", field, message)
+    }
+
     pub(crate) fn of(status: StatusCode, code: &'static str, field: &'static str, message: impl Into<String>) -> Self {
         Self { status, refusal: Refusal::of(code, field, message) }
     }

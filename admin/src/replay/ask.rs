@@ -1,6 +1,5 @@
 //! What is asked to be replayed, checked field by field.
 
-use axum::http::StatusCode;
 use schemas::{delivery::Outcome, id::PixelId, time::Time};
 use serde::Serialize;
 
@@ -24,7 +23,7 @@ pub(super) struct Asked {
 
 pub(super) fn checked(mut wish: Wish, desk: &Desk) -> Result<Asked, Refused> {
     let pixel_id = wish.text("pixel_id")?;
-    let pixel_id = PixelId::parse(&pixel_id).map_err(|error| invalid("pixel_id", &error))?;
+    let pixel_id = PixelId::parse(&pixel_id).map_err(|error| Refused::invalid("pixel_id", error))?;
     let outcome = outcome(&wish.text("outcome")?)?;
     let now = desk.parts.world.now();
     let since = moment("since", &wish.text("since")?)?;
@@ -32,34 +31,30 @@ pub(super) fn checked(mut wish: Wish, desk: &Desk) -> Result<Asked, Refused> {
     let dry_run = wish.flag_if_any("dry_run")?.unwrap_or(false);
     wish.done()?;
     if until.is_some_and(|until| until <= since) {
-        return Err(invalid("until", &"must lie after since"));
+        return Err(Refused::invalid("until", "must lie after since"));
     }
     if since > now {
-        return Err(invalid("since", &"lies in the future"));
+        return Err(Refused::invalid("since", "lies in the future"));
     }
     if desk.parts.directory.load().pixel(pixel_id.as_str()).is_none() {
-        let message = format!("no pixel {pixel_id} is known; `rapidmetrics pixel list` names those that are");
-        return Err(Refused::of(StatusCode::NOT_FOUND, "pixel_not_found", "pixel_id", message));
+        return Err(Refused::no_pixel("pixel_id", pixel_id.as_str()));
     }
     Ok(Asked { pixel_id, outcome, since, until: until.unwrap_or(now).min(now), dry_run, now })
 }
 
 fn outcome(text: &str) -> Result<Outcome, Refused> {
     match Outcome::ALL.into_iter().find(|outcome| outcome.name() == text) {
-        Some(Outcome::Delivered) => {
-            Err(invalid("outcome", &"what was delivered is never sent again: Meta has it. Choose rejected, unknown, expired or cancelled"))
-        }
+        Some(Outcome::Delivered) => Err(Refused::invalid(
+            "outcome",
+            "what was delivered is never sent again: Meta has it. Choose rejected, unknown, expired or cancelled",
+        )),
         Some(outcome @ (Outcome::Rejected | Outcome::Expired | Outcome::Cancelled | Outcome::Unknown)) => Ok(outcome),
-        None => Err(invalid("outcome", &"must be rejected, unknown, expired or cancelled")),
+        None => Err(Refused::invalid("outcome", "must be rejected, unknown, expired or cancelled")),
     }
 }
 
 /// A moment, or the midnight (UTC) with which a day begins.
 fn moment(field: &'static str, text: &str) -> Result<Time, Refused> {
     let moment = text.parse::<Time>().or_else(|_| format!("{text}T00:00:00Z").parse());
-    moment.map_err(|_| invalid(field, &"must be a time like 2026-11-25T18:00:00Z, or a day like 2026-11-25"))
-}
-
-fn invalid(field: &'static str, rule: &dyn std::fmt::Display) -> Refused {
-    Refused::field("invalid", field, format!("{field}: {rule}"))
+    moment.map_err(|_| Refused::invalid(field, "must be a time like 2026-11-25T18:00:00Z, or a day like 2026-11-25"))
 }
