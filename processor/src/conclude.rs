@@ -14,7 +14,7 @@ use schemas::{
     money::Money,
     order::OrderId,
     person::{self, Digest, Person},
-    raw::Consent,
+    raw::{Consent, Raw},
     row::{Leg, LegContext, Seen},
     session::IDENTIFY,
     time::{SECOND_US, Time},
@@ -296,7 +296,7 @@ fn dispatch(
         return;
     }
     let occurred_at = sides.occurred_at(reading.occurred_at);
-    let not_before = not_before(reading, revision);
+    let not_before = not_before(&reading.raw);
     let frozen = if withheld {
         Frozen { payload: None, withheld: Some(Withheld::NoConsent), fact: None }
     } else {
@@ -326,12 +326,10 @@ fn dispatch(
     }
 }
 
-/// A browser purchase waits for its server leg, which tells it better. The server leg itself is due at once.
-fn not_before(reading: &Reading<'_>, revision: u32) -> Option<Time> {
-    let wait_us = i64::from(reading.raw.server_leg_wait_s) * SECOND_US;
-    let waits =
-        wait_us > 0 && revision == 1 && reading.telling.leg == LegName::Browser && matches!(reading.telling.key, DedupKey::Purchase(..));
-    waits.then(|| reading.raw.received_at.plus_micros(wait_us))
+/// A browser purchase waits for its server leg, which tells it better: the door stamped how long. The server leg itself has no such stamp.
+fn not_before(raw: &Raw<'_>) -> Option<Time> {
+    let wait_us = i64::from(raw.server_leg_wait_s) * SECOND_US;
+    (wait_us > 0).then(|| raw.received_at.plus_micros(wait_us))
 }
 
 fn freeze(reading: &Reading<'_>, sides: &Sides<'_>, context: &Context, occurred_at: Time) -> Frozen {
