@@ -195,7 +195,6 @@ impl Books {
             }
         }
         item.waits = None;
-        self.released.push((item.dispatch.pixel_id.clone(), item.dispatch.dedup_key.clone()));
         let reason = Reason { code: "replayed".to_owned(), message: "it was replayed and is sent again".to_owned() };
         self.wait(item, None, now, Some(reason));
     }

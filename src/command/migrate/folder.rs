@@ -83,7 +83,7 @@ pub async fn run(settings: Settings, from: &Path) -> anyhow::Result<()> {
 /// The folder's mark, or that of a new move.
 fn mark_of(from: &Path, target: &Target) -> anyhow::Result<Mark> {
     let to = target.words();
-    let new = |after: Option<&Mark>| Mark::new(target.world.new_id(), target.words(), after);
+    let new = |after: Option<&Mark>| Mark::new(target.world.new_id(), to.clone(), after);
     match Mark::read(from)? {
         Some(mark) if mark.state == MoveState::Aborted => Ok(new(Some(&mark))),
         Some(mark) if mark.to != to => {

@@ -23,6 +23,8 @@ use crate::capi::{
     schedule::{self, Standing},
 };
 
+/// The newest version of a dispatch that this build reads: an ordinary one, or a replay.
+const NEWEST: u16 = if VERSION > REPLAY_VERSION { VERSION } else { REPLAY_VERSION };
 /// How long reading waits for memory before it looks for slow pixels (again).
 const MEMORY_US: i64 = 20_000;
 /// Records of one pixel that may wait for a step; beyond it reading waits for the step.
@@ -61,7 +63,7 @@ impl Partition {
                         partition = self.number,
                         offset,
                         version,
-                        "a dispatch is newer than this build, which reads up to version {REPLAY_VERSION}: upgrade this process; the partition stands still"
+                        "a dispatch is newer than this build, which reads up to version {NEWEST}: upgrade this process; the partition stands still"
                     );
                     self.room.metrics.stopped.with_label_values(&[&self.label]).set(1);
                     self.stands_still = true;
@@ -313,12 +315,11 @@ fn parse(stored: &Stored) -> Result<Dispatch, Unreadable> {
     struct Head {
         version: u16,
     }
-    let newest = VERSION.max(REPLAY_VERSION);
     match serde_json::from_slice::<Dispatch>(&stored.value) {
-        Ok(dispatch) if dispatch.version <= newest => Ok(dispatch),
+        Ok(dispatch) if dispatch.version <= NEWEST => Ok(dispatch),
         Ok(dispatch) => Err(Unreadable::Newer(dispatch.version)),
         Err(error) => match serde_json::from_slice::<Head>(&stored.value) {
-            Ok(head) if head.version > newest => Err(Unreadable::Newer(head.version)),
+            Ok(head) if head.version > NEWEST => Err(Unreadable::Newer(head.version)),
             _ => Err(Unreadable::Damaged(error.to_string())),
         },
     }

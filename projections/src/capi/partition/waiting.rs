@@ -64,7 +64,7 @@ impl Partition {
             }
             let is_left_behind = known.as_ref().is_some_and(is_left_behind);
             let delivery = known.map(|known| known.delivery);
-            was_refused |= is_new && delivery.as_ref().is_some_and(|delivery| says(delivery, [Class::Token, Class::Config]));
+            was_refused |= is_new && delivery.as_ref().is_some_and(was_at_fault);
             if is_left_behind {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
                 self.books.reopen(Item::waited(row, delivery, now, &self.room.pending), now);
@@ -136,7 +136,7 @@ impl Partition {
     }
 }
 
-/// Whether a delivery waits for one of these reasons.
-fn says(delivery: &Delivery, classes: [Class; 2]) -> bool {
-    delivery.reason.as_ref().is_some_and(|reason| classes.iter().any(|class| class.name() == reason.code))
+/// Whether a delivery waits because something is wrong with its pixel.
+fn was_at_fault(delivery: &Delivery) -> bool {
+    delivery.reason.as_ref().is_some_and(|reason| [Class::Token, Class::Config].map(Class::name).contains(&&*reason.code))
 }
