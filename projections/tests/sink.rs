@@ -100,7 +100,7 @@ async fn after_a_limit_requests_keep_a_pace_and_usage_that_is_told_slows_down_be
         eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&12) }).await;
         sink.stop().await;
         let came: Vec<i64> = stage.requests().await.iter().map(|request| request["received_at"].as_i64().expect("a time")).collect();
-        // All at once they need a few dozen ms. A request that comes late shortens the gap behind it, and never the whole.
+        // Without a pace all of it takes about 100 ms. A request that comes late shortens the gap behind it, and never the whole.
         assert!(came[came.len() - 1] - came[0] >= 300, "{fault}: {came:?}");
         assert_eq!(stage.metrics.ambiguous.get(), 0);
     }
