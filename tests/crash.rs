@@ -157,16 +157,16 @@ fn killed_while_it_makes_its_folder_it_opens_the_next_time() {
         let listeners = ["RAPIDMETRICS_INGEST__LISTEN", "RAPIDMETRICS_ADMIN__LISTEN"].map(|listener| (listener, "127.0.0.1:0"));
         support::Process::spawn(command.arg("--data").arg(data).envs(listeners)).0
     };
-    for kill in 0..40_u64 {
+    for kill in 0..60_u64 {
         let data = tempfile::tempdir().expect("a folder");
         let mut process = start(data.path());
-        std::thread::sleep(Duration::from_micros(kill * 1_500)); // a moment that nobody chose, over all of a first start
+        std::thread::sleep(Duration::from_micros(kill * 400)); // a moment that nobody chose, over all of a first start
         process.kill();
         let _ = std::fs::remove_file(data.path().join("admin.url")); // it would point at the dead process
         let mut process = start(data.path());
         wait_for("the house to be ready", || {
             if let Some(status) = process.has_ended() {
-                panic!("killed after {} us, then: {status}\n{}", kill * 1_500, process.log());
+                panic!("killed after {} us, then: {status}\n{}", kill * 400, process.log());
             }
             let url = std::fs::read_to_string(data.path().join("admin.url")).ok()?;
             let ready = Client::of(url.trim()).try_send("GET", "/health/ready", &[], b"").ok()?;
