@@ -119,6 +119,34 @@ record! {
     }
 }
 
+/// A delivery as it is written: into its table and, once it has its outcome, into its topic. Its JSON is made once for both.
+#[derive(Clone, Debug)]
+pub struct Written {
+    delivery: Delivery,
+    json: String,
+}
+
+impl Written {
+    /// What is written of this delivery.
+    pub fn new(delivery: Delivery) -> Self {
+        let json = serde_json::to_string(&delivery).expect("plain values under text keys");
+        Self { delivery, json }
+    }
+
+    /// Its JSON.
+    pub fn json(&self) -> &str {
+        &self.json
+    }
+}
+
+impl std::ops::Deref for Written {
+    type Target = Delivery;
+
+    fn deref(&self) -> &Delivery {
+        &self.delivery
+    }
+}
+
 /// Attempts kept in a delivery; older ones are only counted, so that a week of retries keeps a bound.
 pub const ATTEMPTS_KEPT: usize = 20;
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    delivery::Delivery,
+    delivery::{Delivery, Written},
     dispatch::Dispatch,
     envelope::Position,
     fact::{Context, Lead, LegName, Purchase},
@@ -47,10 +47,10 @@ pub enum Row {
     /// See [`Intent`].
     Intent(Intent),
     /// See [`Delivery`].
-    Delivery(Box<Delivery>),
+    Delivery(Box<Written>),
     /// `deliveries`: a remark on one that was told before. It is written when the rest of its step is true: a remark that stood there
     /// without its step would look like an outcome that nobody was told.
-    DeliveryNote(Box<Delivery>),
+    DeliveryNote(Box<Written>),
     /// See [`Waiting`].
     Waiting(Box<Waiting>),
     /// A waiting delivery got its outcome, or moved to another hour.
@@ -62,6 +62,13 @@ pub enum Row {
         /// The delivery's key.
         dedup_key: String,
     },
+}
+
+impl Row {
+    /// The row of a delivery.
+    pub fn delivery(delivery: Delivery) -> Self {
+        Self::Delivery(Box::new(Written::new(delivery)))
+    }
 }
 
 /// Table `seen`: key (funnel, dedup key); written by the processor once per leg; orders are kept for ever, events 32 days.

@@ -354,7 +354,7 @@ async fn whoever_looks_sees_what_judge_and_sink_wrote(engine: impl Engine) {
 
 async fn pages_lead_through_all_rows_once(engine: impl Engine) {
     let storage = engine.open().await;
-    let rows = (0..25).map(|n| Row::Delivery(Box::new(delivery(pixel(n % 3), &format!("k{n:02}"), Some(Outcome::Delivered)))));
+    let rows = (0..25).map(|n| Row::delivery(delivery(pixel(n % 3), &format!("k{n:02}"), Some(Outcome::Delivered))));
     commit(&storage, rows).await;
     let (mut found, mut after) = (Vec::new(), None);
     loop {

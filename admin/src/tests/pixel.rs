@@ -21,13 +21,13 @@ async fn a_pixel_whose_token_meta_refuses_says_so_with_what_waits_and_when_the_f
     let because = |code: &str| json!({"attempts": 1, "reason": {"code": code, "message": "m"}});
     shop.case
         .write(vec![
-            Row::Delivery(words(delivery(&first, "waiting", because("token")))),
+            Row::delivery(words(delivery(&first, "waiting", because("token")))),
             waiting(&first),
-            Row::Delivery(words(delivery(&second, "waiting", json!({})))),
+            Row::delivery(words(delivery(&second, "waiting", json!({})))),
             waiting(&second),
-            Row::Delivery(words(delivery(&ended, "delivered", json!({})))),
+            Row::delivery(words(delivery(&ended, "delivered", json!({})))),
             waiting(&ended), // not taken away yet
-            Row::Delivery(words(delivery(&slow, "waiting", because("rate")))),
+            Row::delivery(words(delivery(&slow, "waiting", because("rate")))),
             waiting(&slow),
         ])
         .await;

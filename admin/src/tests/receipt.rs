@@ -45,8 +45,8 @@ async fn told_by_both_legs(shop: &Shop) {
         seen(&key, LegName::Server, leg(9, &after(4), server)),
         Row::Purchase(words(fact(funnel, "purchase", sale))),
         Row::Visitor(words(visitor)),
-        Row::Delivery(words(delivery(&at_42, "delivered", delivered))),
-        Row::Delivery(words(delivery(&at_43, "waiting", refused))),
+        Row::delivery(words(delivery(&at_42, "delivered", delivered))),
+        Row::delivery(words(delivery(&at_43, "waiting", refused))),
         waiting(&at_43),
     ];
     shop.case.dispatched(&[at_42, at_43]).await;
@@ -184,7 +184,7 @@ async fn a_webhook_without_order_tells_from_its_frozen_dispatch_what_it_borrowed
         assert_eq!((&receipt["deliveries"][0]["outcome"], &receipt["legs"][0]["purchases_created"]), (&json!(outcome), &json!(1)));
         assert!(!receipt.to_string().contains("shop.example"));
         let attempt = json!({"attempts": 1, "attempt_log": [{"number": 1, "at": after(3), "status": 200}]});
-        shop.case.write(vec![Row::Delivery(words(delivery(&sent, "delivered", attempt)))]).await;
+        shop.case.write(vec![Row::delivery(words(delivery(&sent, "delivered", attempt)))]).await;
         shop.case.consumed().await;
     }
 }
@@ -198,7 +198,7 @@ async fn an_event_of_a_page_is_found_by_its_id_alone_and_at_once_by_visitor_and_
     shop.case.dispatched(&[at("v-1", "e-1"), at("v-1", "twice")]).await;
     shop.case.consumed().await;
     shop.case.dispatched(&[at("v-1", "e-2"), at("v-2", "twice")]).await;
-    let rows = ["e-1", "twice"].map(|id| Row::Delivery(words(delivery(&at("v-1", id), "delivered", json!({"attempts": 1})))));
+    let rows = ["e-1", "twice"].map(|id| Row::delivery(words(delivery(&at("v-1", id), "delivered", json!({"attempts": 1})))));
     let cells = ["e-1", "e-2", "quiet"].map(|id| seen(&key("v-1", id), LegName::Browser, leg(5, &after(1), json!({}))));
     shop.case.write(rows.into_iter().chain(cells).collect()).await;
     for (id, outcome) in [("e-1", "delivered"), ("e-2", "waiting")] {

@@ -13,7 +13,7 @@ const DAY: i64 = 86_400;
 async fn some_of_everything(shop: &Shop) {
     let at = |pixel: &str, id: &str| dispatch(&shop.funnel, pixel, &format!("{}|purchase|{id}", shop.funnel), 1, json!({"n": 1}));
     let row = |dispatch: &Value, outcome: &str, settled_s: i64| {
-        Row::Delivery(words(delivery(dispatch, outcome, json!({"settled_at": after(settled_s), "attempts": 1}))))
+        Row::delivery(words(delivery(dispatch, outcome, json!({"settled_at": after(settled_s), "attempts": 1}))))
     };
     let [mut old, mut invalid, mut declined] = ["old", "invalid", "declined"].map(|id| at("42", id));
     old["occurred_at"] = json!(after(-8 * DAY));

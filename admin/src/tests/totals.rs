@@ -33,7 +33,7 @@ async fn some_of_everything(shop: &Shop) {
         on("43", "revised", 2, worth("7", "JPY")),
     ];
     shop.case.dispatched(&unread).await;
-    let row = |dispatch: &Value, outcome: &str| Row::Delivery(words(delivery(dispatch, outcome, json!({}))));
+    let row = |dispatch: &Value, outcome: &str| Row::delivery(words(delivery(dispatch, outcome, json!({}))));
     let mut rows: Vec<Row> = ended.iter().zip(outcomes).map(|(dispatch, outcome)| row(dispatch, outcome)).collect();
     rows.extend([row(&waits, "waiting"), waiting(&waits), row(&gone, "delivered"), row(&other, "delivered")]);
     shop.case.write(rows).await;

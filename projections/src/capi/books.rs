@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use schemas::{
-    delivery::{Attempt, Delivery, Outcome, Reason},
+    delivery::{Attempt, Delivery, Outcome, Reason, Written},
     dispatch::Replay,
     id::PixelId,
     row::{Intent, Row, Waiting},
@@ -144,9 +144,10 @@ impl Books {
 
     fn write(&mut self, delivery: Delivery, now: Time) {
         let key = self.key_of(&delivery.pixel_id);
-        let value = serde_json::to_vec(&delivery).expect("plain values, and a vector takes every byte");
-        self.step.records.push(Record { topic: Topic::Deliveries, key, value: value.into(), time: now });
-        self.step.rows.push(Row::Delivery(Box::new(delivery)));
+        let written = Written::new(delivery);
+        let value = Bytes::copy_from_slice(written.json().as_bytes());
+        self.step.records.push(Record { topic: Topic::Deliveries, key, value, time: now });
+        self.step.rows.push(Row::Delivery(Box::new(written)));
         self.is_changed = true;
     }
 
@@ -207,8 +208,7 @@ impl Books {
             delivery.note(tried.attempt);
         }
         delivery.reason = reason;
-        let delivery = Box::new(delivery.clone());
-        self.step.rows.push(Row::Delivery(delivery));
+        self.step.rows.push(Row::delivery(delivery.clone()));
         let deadline_hour = schedule::deadline_hour(item.dispatch.occurred_at);
         match item.waits {
             Some(waits) if waits.deadline_hour == deadline_hour => {}
@@ -271,7 +271,7 @@ impl Books {
     pub fn note_revision(&mut self, mut delivery: Delivery, revision: u32, offset: u64) {
         delivery.noted_revision = Some(revision);
         self.released.push((delivery.pixel_id.clone(), delivery.dedup_key.clone()));
-        self.step.rows.push(Row::DeliveryNote(Box::new(delivery)));
+        self.step.rows.push(Row::DeliveryNote(Box::new(Written::new(delivery))));
         self.done(offset);
     }
 

@@ -52,7 +52,7 @@ impl Moved {
             Self::Leads => Row::Lead(Box::new(row::lead::decode(value)?)),
             Self::Visitors => Row::Visitor(Box::new(row::visitor::decode(value)?)),
             Self::People => Row::Person(Box::new(row::person::decode(value)?)),
-            Self::Deliveries => Row::Delivery(Box::new(row::delivery::decode(value)?)),
+            Self::Deliveries => Row::delivery(row::delivery::decode(value)?),
             Self::Waiting => Row::Waiting(Box::new(row::waiting::decode(value)?)),
             Self::PersonKeys => {
                 rows.extend(row::person_key::decode(value)?.into_iter().map(Row::PersonKey));

@@ -4,7 +4,7 @@
 use std::hash::Hasher as _;
 
 use schemas::{
-    delivery::Delivery,
+    delivery::Written,
     envelope::Position,
     fact::LegName,
     id::{FunnelId, VisitorId},
@@ -143,8 +143,8 @@ pub(super) fn put_intent<'a>(to: &'a Statements, intent: &Intent, epoch: i64) ->
     Put::new(&to.put_intent, json.len(), (partition, owners::bucket(intent.attempt), attempt, intent.settled, json, stamp))
 }
 
-pub(super) fn put_delivery<'a>(to: &'a Statements, delivery: &'a Delivery, stamp: i64, ttl_s: i32) -> Put<'a> {
-    let (key, json) = (delivery.dedup_key.as_str(), json(delivery));
+pub(super) fn put_delivery<'a>(to: &'a Statements, delivery: &'a Written, stamp: i64, ttl_s: i32) -> Put<'a> {
+    let (key, json) = (delivery.dedup_key.as_str(), delivery.json());
     Put::new(&to.put_delivery, key.len() + json.len(), (delivery.pixel_id.as_str(), key, json, stamp, ttl_s))
 }
 

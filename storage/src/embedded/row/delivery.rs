@@ -1,9 +1,12 @@
 //! Table `deliveries`. Key: pixel, dedup key. Written whole by the sink. Kept 90 days after its outcome.
 
 use fjall::Slice;
-use schemas::{delivery::Delivery, id::PixelId};
+use schemas::{
+    delivery::{Delivery, Written},
+    id::PixelId,
+};
 
-use super::{aging, from_json, joined, json};
+use super::{aging, from_json, joined, written};
 use crate::{
     embedded::{
         store::{Put, Store},
@@ -13,9 +16,10 @@ use crate::{
 };
 
 /// The whole row. Without an outcome it does not age.
-pub(in crate::embedded) fn put(delivery: &Delivery) -> Put {
+pub(in crate::embedded) fn put(delivery: &Written) -> Put {
     let kept_from = aging(delivery.settled_at.filter(|_| delivery.outcome.is_some()));
-    Put { table: Table::Deliveries, key: Slice::from(key(&delivery.pixel_id, &delivery.dedup_key)), value: Some(json(kept_from, delivery)) }
+    let key = Slice::from(key(&delivery.pixel_id, &delivery.dedup_key));
+    Put { table: Table::Deliveries, key, value: Some(written(kept_from, delivery.json())) }
 }
 
 /// One delivery.

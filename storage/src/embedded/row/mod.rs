@@ -70,6 +70,13 @@ fn json(kept_from: i64, row: &impl Serialize) -> Slice {
     Slice::from(value)
 }
 
+/// A value whose JSON is made already.
+fn written(kept_from: i64, json: &str) -> Slice {
+    let mut value = head(kept_from, HEAD_BYTES + json.len());
+    value.extend_from_slice(json.as_bytes());
+    Slice::from(value)
+}
+
 /// The head of a value.
 fn head(kept_from: i64, room: usize) -> Vec<u8> {
     let mut value = Vec::with_capacity(room);
