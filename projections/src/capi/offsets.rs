@@ -24,11 +24,20 @@ impl Offsets {
 
     /// The offset is done. Doing it twice changes nothing.
     pub fn done(&mut self, offset: u64) {
-        if let Ok(at) = self.taken.binary_search_by_key(&offset, |(taken, _)| *taken) {
+        if let Some(at) = self.place(offset) {
             self.taken[at].1 = true;
         }
         while self.taken.front().is_some_and(|(_, done)| *done) {
             self.taken.pop_front();
+        }
+    }
+
+    /// Where a taken offset stands. Mostly there are no gaps, and it stands where its distance from the first says.
+    fn place(&self, offset: u64) -> Option<usize> {
+        let distance = offset.checked_sub(self.taken.front()?.0)? as usize;
+        match self.taken.get(distance) {
+            Some((taken, _)) if *taken == offset => Some(distance),
+            _ => self.taken.binary_search_by_key(&offset, |(taken, _)| *taken).ok(),
         }
     }
 
