@@ -111,7 +111,7 @@ impl Table {
     ///
     /// A memtable is what a table may hold in memory before it is written out as one sorted file. Larger ones are flushed and merged
     /// less often (CPU), smaller ones keep the process small: 32 MiB where nearly all bytes go, 8 MiB elsewhere,
-    /// 3 * 32 + 15 * 8 = 216 MiB if all were full at once. Sixty days of tracked events stayed under 180 MB, the whole process.
+    /// 4 * 32 + 14 * 8 = 240 MiB if all were full at once. Sixty days of tracked events stayed under 180 MB, the whole process.
     pub(super) fn options(self) -> KeyspaceCreateOptions {
         let options = KeyspaceCreateOptions::default();
         match self {
@@ -123,6 +123,7 @@ impl Table {
                 .max_memtable_size(if matches!(self, Self::LogMonth | Self::LogDispatch) { 32 * MIB } else { 8 * MIB })
                 .with_kv_separation(Some(KvSeparationOptions::default().compression(CompressionType::Lz4))),
             Self::Seen => options.max_memtable_size(32 * MIB),
+            Self::Deliveries => options.max_memtable_size(32 * MIB).data_block_size_policy(BlockSizePolicy::all(8 * 1_024)),
             Self::Meta | Self::Offsets | Self::LogHours | Self::OpenIntents => options
                 .max_memtable_size(8 * MIB)
                 .filter_policy(FilterPolicy::all(FilterPolicyEntry::None)) // a handful of rows: filters would only cost
@@ -133,7 +134,6 @@ impl Table {
             | Self::People
             | Self::PersonKeys
             | Self::Intents
-            | Self::Deliveries
             | Self::Waiting
             | Self::WaitingDue => options.max_memtable_size(8 * MIB).data_block_size_policy(BlockSizePolicy::all(8 * 1_024)),
         }
