@@ -11,7 +11,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use support::{Account, House, MetaBox, cluster::Door, command_on, load::Load, try_command_on, wait_for};
+use support::{
+    Account, House, MetaBox,
+    cluster::{Cluster, Door},
+    command_on,
+    load::Load,
+    try_command_on, wait_for,
+};
 
 const PAUSE: &str = "RAPIDMETRICS_STORAGE__PAUSE_AT";
 
@@ -62,6 +68,18 @@ const QUESTIONS: [Point; 11] = [
 /// Its way to Meta.
 const POSTS: [Point; 2] = [point("post.before", 5), point("post.after", 5)];
 
+/// On a cluster: also where a step's rows stand and the transaction that tells them does not.
+const ON_THE_CLUSTER: [Point; 8] = [
+    point("take_over.after", 2),
+    point("intent.before", 2),
+    point("intent.after", 2),
+    point("post.after", 2),
+    point("outcome.rows", 2),
+    point("outcome.after", 2),
+    recovery("open_intents.after"),
+    recovery("recover.rows"),
+];
+
 /// What Meta does with a request that is on its way when the sink dies.
 const ON_THEIR_WAY: [(&str, &str); 3] = [
     ("taken and not answered", r#"{"fault":"slow","ms":20000}"#),
@@ -80,17 +98,32 @@ struct Scene {
     account: Account,
     load: Load,
     _data: tempfile::TempDir,
+    _cluster: Option<Cluster>,
 }
 
 impl Scene {
+    /// On the embedded engine.
     fn open() -> Self {
-        let data = tempfile::tempdir().expect("a folder");
+        Self::start(MetaBox::start(), None)
+    }
+
+    /// On real servers; nothing where there are none.
+    fn on_cluster() -> Option<Self> {
         let meta = MetaBox::start();
-        let house = House::start(data.path(), &meta, &[]);
+        let cluster = Cluster::made(&meta, "kills")?;
+        Some(Self::start(meta, Some(cluster)))
+    }
+
+    fn start(meta: MetaBox, cluster: Option<Cluster>) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let house = match &cluster {
+            Some(cluster) => cluster.house(data.path(), &meta),
+            None => House::start(data.path(), &meta, &[]),
+        };
         let account = house.account(&meta, &["7001", "7002"]);
         let pace = Duration::from_millis(if kills() > 3 { 100 } else { 40 });
         let load = Load::paced(&account, &[Door::at(&house.public)], pace);
-        let scene = Self { meta, house, account, load, _data: data };
+        let scene = Self { meta, house, account, load, _data: data, _cluster: cluster };
         scene.often_fails(&[]);
         scene
     }
@@ -124,6 +157,15 @@ impl Scene {
             process.log().contains(&paused).then_some(())
         });
         process.kill();
+    }
+
+    /// Kills the process at a point once more.
+    fn work_and_kill(&mut self, Point { at, spread, after_an_open_attempt }: &Point, kill: usize) {
+        self.work();
+        if *after_an_open_attempt {
+            self.kill_at("intent.after", 1 + kill % 4);
+        }
+        self.kill_at(at, 1 + kill % spread);
     }
 
     /// Starts the process a last time, and accounts for everything.
@@ -197,16 +239,12 @@ fn account_for(house: &House, meta: &MetaBox, account: &Account, orders: &[Strin
 }
 
 fn killed_at(points: &[Point]) {
-    for Point { at, spread, after_an_open_attempt } in points {
+    for point in points {
         let mut scene = Scene::open();
         for kill in 0..kills() {
-            scene.work();
-            if *after_an_open_attempt {
-                scene.kill_at("intent.after", 1 + kill % 4);
-            }
-            scene.kill_at(at, 1 + kill % spread);
+            scene.work_and_kill(point, kill);
         }
-        scene.end(&format!("at {at}"), kills());
+        scene.end(&format!("at {}", point.at), kills());
     }
 }
 
@@ -218,6 +256,19 @@ fn at_each_step() {
 #[test]
 fn at_each_question_to_its_tables() {
     killed_at(&QUESTIONS);
+}
+
+/// After a kill the brokers miss the process for its session's six seconds: fewer kills than on the embedded engine.
+#[test]
+fn at_steps_and_questions_on_the_cluster() {
+    let Some(mut scene) = Scene::on_cluster() else { return };
+    let rounds = if kills() > 3 { 3 } else { 1 };
+    for round in 0..rounds {
+        for point in &ON_THE_CLUSTER {
+            scene.work_and_kill(point, round);
+        }
+    }
+    scene.end("on the cluster, at each of its points", rounds * ON_THE_CLUSTER.len());
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 use std::{path::Path, process::Output};
 
 use serde_json::{Value, json};
-use support::{House, MetaBox, rapidmetrics, wait_for};
+use support::{House, MetaBox, cluster::Cluster, rapidmetrics, wait_for};
 
 const ORDERS: u64 = 30;
 
@@ -21,10 +21,20 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn thirty_rejected_purchases_are_replayed_by_command_and_each_is_delivered_once() {
-    let data = tempfile::tempdir().expect("a folder");
-    let meta = MetaBox::start();
-    let house = House::start(data.path(), &meta, &[]);
-    let account = house.account(&meta, &["5101"]);
+    let (data, meta) = (tempfile::tempdir().expect("a folder"), MetaBox::start());
+    replays(&House::start(data.path(), &meta, &[]), &meta);
+}
+
+#[test]
+fn thirty_rejected_purchases_are_replayed_by_command_on_the_cluster() {
+    let (data, meta) = (tempfile::tempdir().expect("a folder"), MetaBox::start());
+    let Some(cluster) = Cluster::made(&meta, "replay") else { return };
+    replays(&cluster.house(data.path(), &meta), &meta);
+}
+
+fn replays(house: &House, meta: &MetaBox) {
+    let data = house.data.as_path();
+    let account = house.account(meta, &["5101"]);
     meta.faults(&json!([{"pixel": "5101", "fault": "error", "status": 400, "code": 100, "subcode": 2_804_010}]));
     for order in 0..ORDERS {
         let hook = json!({"event":"purchase","email":"jane@example.com","amount":49.90,"currency":"EUR","order_id":format!("ORD-{order}")});
@@ -49,12 +59,12 @@ fn thirty_rejected_purchases_are_replayed_by_command_and_each_is_delivered_once(
 
     meta.no_faults();
     let replay = ["replay", "--pixel", "5101", "--outcome", "rejected", "--since", "2020-01-01"];
-    let dry = said(data.path(), &[&replay[..], &["--dry-run"]].concat());
+    let dry = said(data, &[&replay[..], &["--dry-run"]].concat());
     assert!(dry.status.success() && text(&dry.stdout).starts_with("30 rejected deliveries of pixel 5101 ended "), "{dry:?}");
     assert!(text(&dry.stdout).trim_end().ends_with(": 30 can be sent again."), "{dry:?}");
     print!("{}", text(&dry.stdout));
     let expired = ["replay", "--pixel", "5101", "--outcome", "expired", "--since", "2020-01-01"];
-    let old = said(data.path(), &expired);
+    let old = said(data, &expired);
     assert!(text(&old.stdout).contains("1 is older than the seven days for which Meta accepts events"), "{old:?}");
     print!("{}", text(&old.stdout));
 
@@ -86,8 +96,8 @@ fn thirty_rejected_purchases_are_replayed_by_command_and_each_is_delivered_once(
 
     let again = house.command(&replay);
     assert_eq!((again.len(), &again[0]["matched"]), (1, &json!(0)), "what was replayed matches no more");
-    let none = said(data.path(), &["replay", "--pixel", "1", "--outcome", "rejected", "--since", "2020-01-01"]);
+    let none = said(data, &["replay", "--pixel", "1", "--outcome", "rejected", "--since", "2020-01-01"]);
     assert!(none.status.code() == Some(1) && text(&none.stderr).contains("no pixel 1 is known"), "{none:?}");
-    let delivered = said(data.path(), &["replay", "--pixel", "5101", "--outcome", "delivered", "--since", "2020-01-01"]);
+    let delivered = said(data, &["replay", "--pixel", "5101", "--outcome", "delivered", "--since", "2020-01-01"]);
     assert_eq!(delivered.status.code(), Some(2), "what was delivered is not sent again");
 }

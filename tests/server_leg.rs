@@ -73,16 +73,16 @@ impl Stage {
     /// On real servers; nothing where there are none.
     fn cluster(name: &str, wait_s: u32, pixels: &[&str]) -> Option<Self> {
         let meta = MetaBox::start();
-        let cluster = Cluster::planned(&meta, name)?;
-        let made = cluster.migrate().output().expect("the binary starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let cluster = Cluster::made(&meta, name)?;
         Some(Self::start(wait_s, pixels, meta, Some(cluster)))
     }
 
     fn start(wait_s: u32, pixels: &[&str], meta: MetaBox, cluster: Option<Cluster>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let env: Vec<(&str, &str)> = cluster.iter().flat_map(Cluster::env).map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let house = House::start(folder.path(), &meta, &env);
+        let house = match &cluster {
+            Some(cluster) => cluster.house(folder.path(), &meta),
+            None => House::start(folder.path(), &meta, &[]),
+        };
         let account = house.account(&meta, pixels);
         house.command(&["funnel", "set", &account.funnel, "--server-leg-wait-s", &wait_s.to_string()]);
         Self { house, meta, account, _folder: folder, _cluster: cluster }

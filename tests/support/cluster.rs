@@ -1,10 +1,14 @@
 //! The house as a cluster: each role a process of its own, on topics and tables of their own on real servers.
 
-use std::{collections::HashMap, path::PathBuf, process::Command};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
-use super::{Account, MetaBox, Process, command_on, free_port, http::Client, rapidmetrics, signal, try_command_on, wait_for};
+use super::{Account, House, MetaBox, Process, command_on, free_port, http::Client, rapidmetrics, signal, try_command_on, wait_for};
 
 /// Topics, tables, master key and folders of one test.
 pub struct Cluster {
@@ -42,6 +46,23 @@ impl Cluster {
         Some(Self::plan(meta, name, &kafka, &cql, 1))
     }
 
+    /// Topics and tables, and no process yet.
+    pub fn made(meta: &MetaBox, name: &str) -> Option<Self> {
+        Self::planned(meta, name).map(Self::migrated)
+    }
+
+    fn migrated(self) -> Self {
+        let made = self.migrate().output().expect("the binary starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        self
+    }
+
+    /// One process of all roles, which keeps here what is local.
+    pub fn house(&self, data: &Path, meta: &MetaBox) -> House {
+        let env: Vec<(&str, &str)> = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        House::start(data, meta, &env)
+    }
+
     fn servers() -> Option<(String, String)> {
         let server = |name: &str| std::env::var(name).ok();
         let (Some(kafka), Some(cql)) = (server("RAPIDMETRICS_TEST_KAFKA"), server("RAPIDMETRICS_TEST_CQL")) else {
@@ -53,9 +74,7 @@ impl Cluster {
 
     /// The same on named servers, with so many copies of everything.
     pub fn on(meta: &MetaBox, name: &str, kafka: &str, cql: &str, copies: u32) -> Self {
-        let mut cluster = Self::plan(meta, name, kafka, cql, copies);
-        let made = cluster.migrate().output().expect("the binary starts");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut cluster = Self::plan(meta, name, kafka, cql, copies).migrated();
         cluster.open_desk();
         cluster
     }
