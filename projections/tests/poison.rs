@@ -33,7 +33,7 @@ async fn one_percent_poison_is_found_in_few_requests_and_every_healthy_event_is_
         stage.dispatch(&dispatches).await;
     }
 
-    let (began, sink) = (Instant::now(), stage.sink());
+    let (began, sink) = (Instant::now(), stage.sink().await);
     let expected = BTreeMap::from([("delivered", (events - poisoned) as u64), ("rejected", poisoned as u64)]);
     loop {
         let (_, states) = stage.balance().await;

@@ -1,4 +1,4 @@
-//! Replays on the real embedded engine, against Meta in a box: what was told is opened again, once, and never lost or doubled.
+//! Replays on a real engine (see `stage`), against Meta in a box: what was told is opened again, once, and never lost or doubled.
 
 mod stage;
 
@@ -38,7 +38,7 @@ async fn times_told(stage: &Stage) -> HashMap<String, usize> {
 async fn a_rejected_delivery_is_opened_again_and_delivered_under_its_id_as_a_new_attempt() {
     let stage = Stage::with_pixel("1").await;
     stage.dispatch(&[stage.bad_purchase("1", "a")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let rejected = stage.settled("1", "a").await;
     assert_eq!((rejected.outcome, rejected.attempts), (Some(Outcome::Rejected), 1));
     stage.dispatch(&[replay_of(&rejected, stage.purchase("1", "a"), 1)]).await;
@@ -58,7 +58,7 @@ async fn a_rejected_delivery_is_opened_again_and_delivered_under_its_id_as_a_new
 async fn a_replay_holds_once_and_only_for_the_outcome_it_names() {
     let stage = Stage::with_pixel("1").await;
     stage.dispatch(&[stage.bad_purchase("1", "bad"), stage.purchase("1", "good")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let rejected = stage.settled("1", "bad").await;
     let good = stage.settled("1", "good").await;
     let again = replay_of(&rejected, stage.bad_purchase("1", "bad"), 1);
@@ -86,7 +86,7 @@ async fn a_replay_holds_once_and_only_for_the_outcome_it_names() {
 async fn a_replay_that_is_read_again_after_a_crash_changes_nothing() {
     let stage = Stage::with_pixel("1").await;
     stage.dispatch(&[stage.bad_purchase("1", "a")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let rejected = stage.settled("1", "a").await;
     stage.consumed().await;
     // A request that is on its way holds the offset, so that everything behind it is read again.
@@ -98,14 +98,14 @@ async fn a_replay_that_is_read_again_after_a_crash_changes_nothing() {
     assert_eq!((opened.outcome, opened.attempts, opened.reason.map(|reason| reason.code)), (None, 1, Some("replayed".to_owned())));
     assert_eq!(stage.waiting().await.1, 1);
     sink.kill().await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let delivered = stage.until("1", "a", is_delivered).await;
     assert_eq!((delivered.attempts, delivered.ambiguous_attempts, stage.copies("1", "a")), (2, 0, 1));
     let slow = stage.settled("1", "slow").await;
     assert_eq!((slow.outcome, slow.ambiguous_attempts), (Some(Outcome::Delivered), 1));
     stage.consumed().await;
     sink.stop().await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.consumed().await;
     sink.stop().await;
     assert_eq!(times_told(&stage).await, [("fn_1|purchase|a".to_owned(), 2), ("fn_1|purchase|slow".to_owned(), 1)].into());
@@ -119,7 +119,7 @@ async fn an_unknown_one_that_is_replayed_is_sent_again_and_its_lost_answers_stay
     stage.faults(json!([{"fault": "reset_after", "times": 1}, {"fault": "http500"}])).await;
     let first = stage.purchase("1", "a");
     stage.dispatch(std::slice::from_ref(&first)).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.until("1", "a", |delivery| delivery.ambiguous_attempts > 1).await;
     stage.move_clock(48 * 3_600 * SECOND_US);
     let unknown = stage.settled("1", "a").await;
@@ -140,7 +140,7 @@ async fn a_server_leg_that_comes_after_a_replay_neither_undoes_nor_doubles_it() 
     let invalid = Withheld::Invalid { code: "currency".into(), message: "no such currency".into() };
     let withheld = Dispatch { payload: None, withheld: Some(invalid), ..stage.purchase("1", "a") };
     stage.dispatch(&[withheld, stage.bad_purchase("1", "b")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let both = [stage.settled("1", "a").await, stage.settled("1", "b").await];
     for (order, rejected) in ["a", "b"].into_iter().zip(both) {
         let again = replay_of(&rejected, stage.purchase("1", order), 1);
@@ -172,7 +172,7 @@ async fn killed_at_any_moment_of_a_replay_everything_is_delivered_and_every_copy
         _ => Dispatch { payload: None, withheld: Some(invalid()), ..stage.purchase("1", &order.to_string()) },
     };
     stage.dispatch(&(0..ORDERS).map(first).collect::<Vec<_>>()).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let mut rejected = Vec::new();
     for order in 0..ORDERS {
         rejected.push(stage.settled("1", &order.to_string()).await);
@@ -189,12 +189,12 @@ async fn killed_at_any_moment_of_a_replay_everything_is_delivered_and_every_copy
         let part = round * ORDERS / 40..(round + 1) * ORDERS / 40;
         let again = |order: usize| replay_of(&rejected[order], stage.purchase("1", &order.to_string()), 7);
         stage.dispatch(&part.map(again).collect::<Vec<_>>()).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         tokio::time::sleep(Duration::from_millis(round as u64 * 17 % 60)).await; // whatever it has reached
         sink.kill().await;
     }
     stage.faults(json!([])).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let mut ambiguous = 0;
     for (order, before) in rejected.iter().enumerate() {
         let order = order.to_string();

@@ -1,4 +1,4 @@
-//! The sink on the real embedded engine, against Meta in a box.
+//! The sink on a real engine (see `stage`), against Meta in a box.
 
 mod stage;
 
@@ -23,7 +23,7 @@ async fn dispatches_are_delivered_once_in_one_request_as_the_bytes_they_were_fro
     let stage = Stage::with_pixel("1").await;
     let dispatches: Vec<Dispatch> = (0..50).map(|order| stage.purchase("1", &order.to_string())).collect();
     stage.dispatch(&dispatches).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.consumed().await;
     sink.stop().await;
     for order in 0..50 {
@@ -52,7 +52,7 @@ async fn a_pixel_that_lags_has_four_requests_on_their_way_and_never_more() {
     stage.faults(json!([{"fault": "slow", "ms": HELD_MS}])).await;
     let dispatches: Vec<Dispatch> = (0..200).map(|order| stage.purchase("1", &order.to_string())).collect();
     stage.dispatch(&dispatches).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&200) }).await;
     sink.stop().await;
     let came: Vec<i64> = stage.requests().await.iter().map(|request| request["received_at"].as_i64().expect("a time")).collect();
@@ -72,7 +72,7 @@ async fn a_limit_of_the_token_holds_all_its_pixels_and_one_of_a_pixel_only_that(
         stage.pixel_at_meta("2");
         stage.pixel_here("2", TOKEN);
         stage.dispatch(&[stage.purchase("2", "before")]).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         stage.settled("2", "before").await; // the token of both is known to be the same
         stage.faults(json!([{"pixel": "1", "fault": "throttle", "code": code, "times": 1, "retry_after_s": 2}])).await;
         stage.dispatch(&[stage.purchase("1", "a")]).await;
@@ -96,7 +96,7 @@ async fn after_a_limit_requests_keep_a_pace_and_usage_that_is_told_slows_down_be
         stage.faults(json!([fault])).await;
         let dispatches: Vec<Dispatch> = (0..12).map(|order| stage.purchase("1", &order.to_string())).collect();
         stage.dispatch(&dispatches).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&12) }).await;
         sink.stop().await;
         let came: Vec<i64> = stage.requests().await.iter().map(|request| request["received_at"].as_i64().expect("a time")).collect();
@@ -117,7 +117,7 @@ async fn an_answer_that_names_the_bad_event_spares_the_search() {
         })
         .collect();
     stage.dispatch(&dispatches).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     eventually("all ended", || async { stage.balance().await == (100, [("delivered", 97), ("rejected", 3)].into()) }).await;
     sink.stop().await;
     for number in 0..100 {
@@ -148,7 +148,7 @@ async fn a_lost_answer_is_ambiguous_and_the_same_id_goes_again() {
         stage.config.request_timeout_ms = 200;
         stage.faults(json!([fault])).await;
         stage.dispatch(&[stage.purchase("1", "a")]).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         let delivery = stage.settled("1", "a").await;
         sink.stop().await;
         assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), ambiguous), "{fault}");
@@ -176,14 +176,14 @@ async fn a_connection_that_never_came_about_sent_nothing_and_is_not_ambiguous() 
         let home = stage.config.base_url.clone();
         stage.config.base_url = base_url.unwrap_or_else(|| home.replace("http:", "https:"));
         stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("1", "b")]).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         let delivery = stage.until("1", "a", |delivery| delivery.attempts > 2).await;
         assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (None, 0), "{what}: {delivery:?}");
         assert!(delivery.attempt_log.iter().all(|attempt| attempt.status.is_none()), "{what}: {delivery:?}");
         assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("retry"), "{what}");
         sink.stop().await;
         stage.config.base_url = home;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         for order in ["a", "b"] {
             let delivery = stage.settled("1", order).await;
             assert_eq!((delivery.outcome, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 0), "{what}");
@@ -203,7 +203,7 @@ async fn a_token_that_is_refused_in_the_middle_of_a_run_loses_and_doubles_nothin
         stage.faults(json!([{"fault": fault, "after": 5, "times": 8}, {"fault": "slow", "ms": 20}])).await;
         let dispatches: Vec<Dispatch> = (0..200).map(|order| stage.purchase("1", &order.to_string())).collect();
         stage.dispatch(&dispatches).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         eventually("all are delivered", || async { stage.balance().await.1.get("delivered") == Some(&200) }).await;
         sink.stop().await;
         let (mut refused, mut attempts) = (0, 0);
@@ -232,7 +232,7 @@ async fn bad_events_are_isolated_and_rejected_and_the_others_delivered_once() {
         })
         .collect();
     stage.dispatch(&dispatches).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for number in 0..100 {
         let order = number.to_string();
         let delivery = stage.settled("1", &order).await;
@@ -259,7 +259,7 @@ async fn an_unknown_refusal_is_tried_once_more_and_then_rejected() {
     let stage = Stage::with_pixel("1").await;
     stage.faults(json!([{"fault": "throttle", "code": 987_654}])).await;
     stage.dispatch(&[stage.purchase("1", "a")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let delivery = stage.settled("1", "a").await;
     sink.stop().await;
     assert_eq!((delivery.outcome, delivery.attempts), (Some(Outcome::Rejected), 2));
@@ -274,7 +274,7 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     let orders: Vec<String> = (0..30).map(|order| order.to_string()).collect();
     let both: Vec<Dispatch> = orders.iter().flat_map(|order| [stage.purchase("1", order), stage.purchase("2", order)]).collect();
     stage.dispatch(&both).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for order in &orders {
         assert_eq!(stage.settled("2", order).await.outcome, Some(Outcome::Delivered));
     }
@@ -282,7 +282,7 @@ async fn a_dead_token_burns_nothing_delays_nobody_and_resumes() {
     stage.until("1", "0", |delivery| delivery.attempts >= 8).await;
     eventually("all wait", || async { stage.waiting().await == (30, 30) }).await;
     sink.stop().await;
-    let sink = stage.sink(); // one that begins anew asks no louder
+    let sink = stage.sink().await; // one that begins anew asks no louder
     stage.until("1", "0", |delivery| delivery.attempts >= 12).await;
     let events = |request: &serde_json::Value| request["body"].as_str().map_or(0, |body| body.matches(r#""event_id""#).count());
     let probes: Vec<usize> = stage.requests().await.iter().filter(|request| request["pixel"] == "1").map(events).collect();
@@ -311,7 +311,7 @@ async fn a_new_token_is_used_at_once() {
     stage.config.probe_ms = 3_600_000;
     stage.pixel_here("1", "of yesterday");
     stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("2", "b")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let delivery = stage.until("1", "a", |delivery| delivery.attempts == 1).await;
     assert_eq!(delivery.reason.map(|reason| reason.code).as_deref(), Some("token"));
     stage.until("2", "b", |delivery| delivery.reason.as_ref().is_some_and(|reason| reason.code == "config")).await;
@@ -331,7 +331,7 @@ async fn a_later_revision_takes_the_place_of_one_that_was_never_sent() {
         let not_before = Some(stage.clock.now().plus_micros(waits_s * SECOND_US));
         let first = Dispatch { not_before, ..stage.purchase("1", "a") };
         stage.dispatch(std::slice::from_ref(&first)).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         let waiting = stage.until("1", "a", |_| true).await;
         assert_eq!((waiting.outcome, waiting.attempts), (None, 0));
         assert_eq!(stage.waiting().await, (1, 1));
@@ -352,7 +352,7 @@ async fn a_later_revision_takes_the_place_of_one_that_was_never_sent() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_later_revision_just_behind_the_first_needs_nobody_behind_itself() {
     let stage = Stage::with_pixel("1").await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for round in 0..150_u64 {
         let order = round.to_string();
         let not_before = Some(stage.clock.now().plus_micros(HOUR_US));
@@ -372,7 +372,7 @@ async fn both_revisions_in_one_reading_become_one_copy() {
     let stage = Stage::with_pixel("1").await;
     let first = stage.purchase("1", "a");
     stage.dispatch(&[first.clone(), revision(&first, 99.0)]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let delivery = stage.settled("1", "a").await;
     sink.stop().await;
     stage.consumed().await;
@@ -383,7 +383,7 @@ async fn both_revisions_in_one_reading_become_one_copy() {
 async fn a_later_revision_is_noted_when_the_first_was_sent() {
     let stage = Stage::with_pixel("1").await;
     let (sent, slow, dead) = (stage.purchase("1", "sent"), stage.purchase("1", "slow"), stage.purchase("1", "dead"));
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.dispatch(std::slice::from_ref(&sent)).await;
     stage.settled("1", "sent").await;
     stage.dispatch(&[revision(&sent, 99.0)]).await;
@@ -419,7 +419,7 @@ async fn what_must_not_be_sent_ends_without_a_request() {
     let invalid = Dispatch { payload: None, withheld: Some(invalid), ..stage.purchase("1", "invalid") };
     let old = Dispatch { occurred_at: stage.clock.now().plus_micros(-7 * DAY_US), ..stage.purchase("1", "old") };
     stage.dispatch(&[declined, invalid, old]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for (order, outcome, code) in
         [("declined", Outcome::Cancelled, "no_consent"), ("invalid", Outcome::Rejected, "currency"), ("old", Outcome::Expired, "too_old")]
     {
@@ -440,7 +440,7 @@ async fn ambiguous_work_ends_as_unknown_and_other_work_as_expired() {
     stage.pixel_here("2", TOKEN);
     stage.faults(json!([{"pixel": "1", "fault": "http500"}, {"pixel": "2", "fault": "token_expired"}])).await;
     stage.dispatch(&[stage.purchase("1", "a"), stage.purchase("2", "b")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.until("1", "a", |delivery| delivery.ambiguous_attempts > 0).await;
     stage.until("2", "b", |delivery| delivery.attempts > 0).await;
     stage.move_clock(46 * HOUR_US);
@@ -465,7 +465,7 @@ async fn an_attempt_left_open_by_a_crash_is_ambiguous_and_is_made_again() {
     let at = stage.clock.now();
     step.rows.push(Row::Intent(Intent { partition, attempt: 41, at, pixel_id: pixel("1"), settled: false, items: items.collect() }));
     stage.storage.commit(step).await.expect("committed");
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for order in ["a", "b"] {
         let delivery = stage.settled("1", order).await;
         assert_eq!((delivery.outcome, delivery.attempts, delivery.ambiguous_attempts), (Some(Outcome::Delivered), 2, 1));
@@ -485,7 +485,7 @@ async fn a_stop_finishes_what_is_in_flight() {
     let stage = Stage::with_pixel("1").await;
     stage.faults(json!([{"fault": "slow", "ms": 500, "times": 1}])).await;
     stage.dispatch(&[stage.purchase("1", "a")]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     eventually("it is at Meta", || async { stage.copies("1", "a") == 1 }).await;
     sink.stop().await;
     let delivery = stage.delivery("1", "a").await.expect("it is recorded");
@@ -499,11 +499,11 @@ async fn waiting_dispatches_are_found_again_after_a_restart() {
     stage
         .dispatch(&[Dispatch { not_before: soon, ..stage.purchase("1", "a") }, Dispatch { not_before: soon, ..stage.purchase("3", "b") }])
         .await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     stage.until("1", "a", |_| true).await;
     stage.until("3", "b", |_| true).await;
     sink.kill().await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let delivery = stage.settled("1", "a").await;
     assert_eq!((delivery.outcome, delivery.attempts), (Some(Outcome::Delivered), 1));
     assert!(delivery.settled_at >= soon);
@@ -531,7 +531,7 @@ async fn a_slow_pixel_takes_neither_memory_nor_the_turn_of_others() {
         stage.dispatch(&[stage.purchase(id, "a")]).await;
     }
     let began = tokio::time::Instant::now();
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for id in ["2", "3", "4"] {
         stage.settled(id, "a").await;
     }
@@ -563,7 +563,7 @@ async fn little_memory_for_many_pixels_loses_nothing() {
         let dispatches: Vec<Dispatch> = ids.iter().map(|id| stage.purchase(id, &order.to_string())).collect();
         stage.dispatch(&dispatches).await;
     }
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     for id in &ids {
         for order in 0..60 {
             let order = order.to_string();
@@ -584,7 +584,7 @@ async fn a_damaged_dispatch_is_put_aside_and_a_newer_one_stops_the_partition() {
     let newer = Dispatch { version: 3, ..stage.purchase("1", "newer") };
     stage.storage.appender().append(vec![append(b"{\"version\":1}".to_vec())]).await.expect("appended");
     stage.dispatch(&[stage.purchase("1", "a"), newer]).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     assert_eq!(stage.settled("1", "a").await.outcome, Some(Outcome::Delivered));
     let (_, end) = stage.storage.bounds(Topic::Dead, 0).await.expect("the store answers");
     assert_eq!(end, 1);
@@ -625,12 +625,12 @@ async fn killed_at_any_moment_nothing_is_lost_and_every_copy_is_accounted_for() 
             expected.insert((id.to_owned(), order), if is_bad { Outcome::Rejected } else { Outcome::Delivered });
         }
         stage.dispatch(&dispatches).await;
-        let sink = stage.sink();
+        let sink = stage.sink().await;
         tokio::time::sleep(Duration::from_millis(round * 13 % 60)).await;
         sink.kill().await;
     }
     stage.faults(json!([])).await;
-    let sink = stage.sink();
+    let sink = stage.sink().await;
     let mut ambiguous = 0;
     for ((id, order), outcome) in &expected {
         let delivery = stage.settled(id, order).await;

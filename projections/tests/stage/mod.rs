@@ -1,4 +1,7 @@
-//! A stage for the sink: a real store in a folder that goes away, Meta in a box on a port of its own, and a clock that can be moved.
+//! A stage for the sink: a real store, Meta in a box on a port of its own, and a clock that can be moved.
+//!
+//! The store is a folder that goes away; with `RAPIDMETRICS_TEST_ENGINE=cluster` it is topics and tables of their own on the servers that
+//! `RAPIDMETRICS_TEST_KAFKA` and `RAPIDMETRICS_TEST_CQL` name.
 
 #![allow(dead_code, reason = "each suite uses its part")]
 
@@ -9,7 +12,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -29,13 +32,15 @@ use schemas::{
     world::World,
 };
 use serde_json::{Value, json, value::RawValue};
-use storage::{Append, Step, Storage, Stored};
+use storage::{Append, ClusterConfig, CqlConfig, KafkaConfig, Step, Storage, Stored};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub const TOKEN: &str = "EAAtoken\"with\\signs";
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Partitions of each topic.
+const PARTITIONS: u32 = 2;
 
 /// The system's clock, moved by as much as a test likes; random bytes that are only different.
 pub struct Clock {
@@ -58,7 +63,9 @@ impl World for Clock {
 }
 
 pub struct Stage {
+    /// The log and the tables, as whoever looks at them sees them.
     pub storage: Storage,
+    engine: Engine,
     pub sandbox: Sandbox,
     pub clock: Arc<Clock>,
     pub config: Config,
@@ -66,12 +73,88 @@ pub struct Stage {
     directory: Arc<ArcSwap<Directory>>,
     keys: Key,
     pub http: reqwest::Client,
-    _folder: tempfile::TempDir,
+}
+
+/// Where log and tables are.
+enum Engine {
+    /// In a folder, whose one store everybody shares.
+    Embedded(tempfile::TempDir),
+    /// On servers: a sink has a store of its own, as a process of its own has.
+    Cluster(Box<ClusterConfig>),
+}
+
+impl Engine {
+    async fn make() -> Self {
+        match std::env::var("RAPIDMETRICS_TEST_ENGINE").as_deref() {
+            Ok("cluster") => Self::Cluster(Box::new(cluster().await)),
+            Ok(other) => panic!("RAPIDMETRICS_TEST_ENGINE is {other}: it may be cluster"),
+            Err(_) => Self::Embedded(tempfile::tempdir().expect("a folder")),
+        }
+    }
+
+    async fn open(&self) -> Storage {
+        match self {
+            Self::Embedded(folder) => Storage::open_embedded(&storage::Config {
+                data: folder.path().to_owned(),
+                partitions: PARTITIONS,
+                free_bytes_min: 0,
+                queue_bytes_max: 64 << 20,
+                pause_at: None,
+                fail_sync_after: None,
+            })
+            .expect("a new store opens"),
+            Self::Cluster(config) => {
+                let process = ClusterConfig { instance: Uuid::now_v7().to_string(), ..(**config).clone() };
+                Storage::open_cluster(process, Uuid::now_v7()).await.expect("the store opens")
+            }
+        }
+    }
+}
+
+/// Fresh topics and tables on the servers that the environment names.
+async fn cluster() -> ClusterConfig {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let server = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} names no server (tests/servers up)"));
+    let name = format!("p{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+    let config = ClusterConfig {
+        kafka: KafkaConfig {
+            brokers: vec![server("RAPIDMETRICS_TEST_KAFKA")],
+            prefix: format!("{name}."),
+            replication: 1,
+            min_insync_replicas: 1,
+            properties: vec![],
+            session_timeout_ms: 6_000,
+            delivery_timeout_ms: 4_000,
+            transaction_timeout_ms: 10_000,
+            step_bytes_max: 8 << 20,
+            fetch_bytes_max: 8 << 20,
+        },
+        cql: CqlConfig {
+            nodes: vec![server("RAPIDMETRICS_TEST_CQL")],
+            keyspace: name,
+            datacenter: String::new(),
+            replication_factor: 1,
+            username: String::new(),
+            password: String::new(),
+            tls: false,
+            tls_ca_file: None,
+            request_timeout_ms: 10_000,
+            in_flight_max: 128,
+        },
+        partitions: PARTITIONS,
+        instance: String::new(),
+        known_topics: None,
+        pause_at: None,
+    };
+    Storage::migrate(&config).await.expect("topics and tables are made");
+    config
 }
 
 /// The sink at work.
 pub struct Sink {
     storage: Storage,
+    /// Whether the store is the stage's too.
+    is_shared: bool,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -81,35 +164,35 @@ impl Sink {
     pub async fn stop(self) {
         self.stop.cancel();
         self.task.await.expect("it does not panic").expect("it stops in order");
+        if !self.is_shared {
+            self.storage.close().await;
+        }
     }
 
     /// The end as a crash would have it: nothing more is done, said or written.
     pub async fn kill(self) {
         self.task.abort();
         let _ = self.task.await;
-        // What was already handed to the store becomes true before anybody starts again: steps are made one after another.
-        self.storage.commit(Step::named("barrier")).await.expect("the store goes on");
+        if self.is_shared {
+            // What was already handed to the store becomes true before anybody starts again: steps are made one after another.
+            self.storage.commit(Step::named("barrier")).await.expect("the store goes on");
+        } else {
+            self.storage.close().await; // which gives up what is not true by then
+        }
     }
 }
 
 impl Stage {
     pub async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let storage = Storage::open_embedded(&storage::Config {
-            data: folder.path().to_owned(),
-            partitions: 2,
-            free_bytes_min: 0,
-            queue_bytes_max: 64 << 20,
-            pause_at: None,
-            fail_sync_after: None,
-        })
-        .expect("a new store opens");
+        let engine = Engine::make().await;
+        let storage = engine.open().await;
         let sandbox = Sandbox::open(meta_sandbox::Config::default()).expect("a box in memory");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let base_url = format!("http://{}", listener.local_addr().expect("it is bound"));
         tokio::spawn(meta_sandbox::run(listener, sandbox.clone(), CancellationToken::new()));
         let stage = Self {
             storage,
+            engine,
             sandbox,
             clock: Arc::new(Clock { shift_us: AtomicI64::new(0), drawn: AtomicI64::new(1) }),
             config: config(base_url),
@@ -117,7 +200,6 @@ impl Stage {
             directory: Arc::default(),
             keys: Key::new([7; 32]),
             http: way_to_meta(Duration::from_secs(2)),
-            _folder: folder,
         };
         let lookup = stage.keys.lookup("key");
         let api_key = stage.keys.seal("api-key", b"key", [1; 24]);
@@ -148,9 +230,11 @@ impl Stage {
         self.directory.store(Arc::new(directory));
     }
 
-    pub fn sink(&self) -> Sink {
+    pub async fn sink(&self) -> Sink {
+        let is_shared = matches!(self.engine, Engine::Embedded(_));
+        let storage = if is_shared { self.storage.clone() } else { self.engine.open().await };
         let parts = Parts {
-            storage: self.storage.clone(),
+            storage: storage.clone(),
             directory: self.directory.clone(),
             keys: self.keys.clone(),
             world: self.clock.clone(),
@@ -159,7 +243,7 @@ impl Stage {
             metrics: self.metrics.clone(),
         };
         let stop = CancellationToken::new();
-        Sink { storage: self.storage.clone(), task: tokio::spawn(run(parts, stop.clone())), stop }
+        Sink { storage, is_shared, task: tokio::spawn(run(parts, stop.clone())), stop }
     }
 
     pub fn move_clock(&self, us: i64) {
@@ -247,7 +331,7 @@ impl Stage {
     /// Waits until all dispatches are consumed.
     pub async fn consumed(&self) {
         eventually("all dispatches are consumed", || async {
-            for partition in 0..2 {
+            for partition in 0..PARTITIONS {
                 let (_, end) = self.storage.bounds(Topic::Dispatch, partition).await.expect("the store answers");
                 if self.storage.committed(Group::Capi, partition).await.expect("the store answers").next_offset < end {
                     return false;
@@ -261,7 +345,7 @@ impl Stage {
     /// Rows that wait, as the committed offsets say and as the table has them.
     pub async fn waiting(&self) -> (u64, u64) {
         let (mut noted, mut rows) = (0, 0);
-        for partition in 0..2 {
+        for partition in 0..PARTITIONS {
             noted += self.note(partition).await.waiting;
             let ever = Time::from_micros(i64::MAX);
             rows += self.storage.deliveries().due(partition, None, ever, 100_000).await.expect("the store answers").len() as u64;
@@ -278,7 +362,7 @@ impl Stage {
     /// How many deliveries there are by the books, each of which waits or ended; and how many ended in each outcome.
     pub async fn balance(&self) -> (u64, BTreeMap<&'static str, u64>) {
         let (mut dispatched, mut states) = (0, BTreeMap::new());
-        for partition in 0..2 {
+        for partition in 0..PARTITIONS {
             let note = self.note(partition).await;
             assert_eq!(note.dispatched, note.waiting + note.ended.iter().sum::<u64>(), "{note:?}");
             dispatched += note.dispatched;
@@ -293,7 +377,7 @@ impl Stage {
     /// Everything told on the topic of deliveries.
     pub async fn told(&self) -> Vec<Delivery> {
         let mut told = Vec::new();
-        for partition in 0..2 {
+        for partition in 0..PARTITIONS {
             let mut reader = self.storage.reader(Topic::Deliveries, partition, 0);
             loop {
                 let records: Vec<Stored> = reader.available(1_000, 1 << 20).await.expect("the store answers");
