@@ -22,6 +22,8 @@ use crate::OpenError;
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_millis(200);
 const DAY_MS: u64 = 24 * 3_600 * 1_000;
+/// The most that brokers know: no bound.
+const TIME_AHEAD_MAX_MS: &str = "9223372036854775807";
 
 /// How many partitions a topic has by the settings.
 pub(super) fn partitions(config: &ClusterConfig, topic: Topic) -> u32 {
@@ -107,7 +109,10 @@ async fn create(config: &ClusterConfig, admin: &AdminClient<Plain>, topic: Topic
     let (copies, keeping) = (config.kafka.min_insync_replicas.to_string(), keeping(topic));
     let mut new = NewTopic::new(&name, partitions as i32, TopicReplication::Fixed(config.kafka.replication as i32))
         .set("min.insync.replicas", &copies)
-        .set("unclean.leader.election.enable", "false");
+        .set("unclean.leader.election.enable", "false")
+        // A record whose time is ahead of the broker's clock is taken all the same. Since Kafka 3.6 one that is an hour ahead is refused by
+        // default: a process whose clock is wrong would make the same transaction again for ever.
+        .set("message.timestamp.after.max.ms", TIME_AHEAD_MAX_MS);
     for (key, value) in &keeping {
         new = new.set(key, value);
     }

@@ -189,6 +189,7 @@ impl Worker {
     /// Makes all of these jobs true, however long the brokers are away, and answers them.
     fn transact(&mut self, mut jobs: Vec<Job>) {
         let mut pause = AGAIN_MIN;
+        let mut is_said = false;
         loop {
             if *self.parts.closed.borrow() {
                 return answer_all(jobs, &CommitError::Closed);
@@ -207,6 +208,11 @@ impl Worker {
                 Tried::Aborted(error) => {
                     self.count("aborted");
                     tracing::debug!(%error, "a transaction was aborted and is made again");
+                    // One or two are everyday; what does not end is seen by a human.
+                    if pause >= AGAIN_MAX && !std::mem::replace(&mut is_said, true) {
+                        let group = self.parts.group.map_or("none", Group::name);
+                        tracing::warn!(group, %error, "a transaction is aborted again and again; it is tried on");
+                    }
                 }
                 Tried::Unknown(error) => {
                     self.count("unknown");
