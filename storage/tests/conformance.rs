@@ -15,7 +15,7 @@ use schemas::{
     secret::Sealed,
     topic::{Group, Topic},
 };
-use storage::{AppendError, CommitError, Consumed, ReadError, Reader, Step, Storage, Stored};
+use storage::{Append, AppendError, CommitError, Consumed, ReadError, Reader, Step, Storage, Stored};
 use support::{Cluster, Embedded, Engine, at, delivery, funnel, lead, leg, pixel, purchase, record, values, visitor, waiting};
 use uuid::Uuid;
 
@@ -47,6 +47,7 @@ on_every_engine!(
     a_waiting_reader_wakes,
     a_waiting_reader_may_be_dropped_and_nothing_is_lost,
     a_partition_that_does_not_exist_is_an_error,
+    records_days_ahead_of_the_clock_are_taken_as_they_are,
     a_step_is_true_as_a_whole,
     many_steps_at_once_are_all_true,
     legs_are_written_apart_and_read_together,
@@ -160,6 +161,20 @@ async fn a_reader_begins_inside_a_block_and_keeps_to_its_limits(engine: impl Eng
     };
     again(&storage).await;
     again(&engine.reopen(storage).await).await;
+}
+
+/// A process whose clock is wrong must not stand still: brokers refuse what is an hour ahead of them unless a topic says otherwise.
+async fn records_days_ahead_of_the_clock_are_taken_as_they_are(engine: impl Engine) {
+    let storage = engine.open().await;
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+    let time = at(since.as_millis() as i64 + 3 * 24 * 3_600 * 1_000);
+    soon(storage.appender().append(vec![Append { time, ..record(Topic::Raw, "k", "appended") }])).await.expect("it is durable");
+    let mut step = Step::named("test");
+    step.records.push(Append { time, ..record(Topic::Raw, "k", "of a step") });
+    soon(storage.commit(step)).await.expect("it becomes true");
+    let read = rest(storage.reader(Topic::Raw, storage.partition_of(Topic::Raw, b"k"), 0)).await;
+    assert_eq!(values(&read), ["appended", "of a step"]);
+    assert!(read.iter().all(|stored| stored.time == time), "{read:?}");
 }
 
 async fn a_waiting_reader_wakes(engine: impl Engine) {
