@@ -1,4 +1,7 @@
-//! The program as a cluster: roles as processes of their own, on topics and tables that no other run has, which are removed afterwards.
+//! The program as a cluster: roles as processes of their own, on topics and tables that no other run has.
+//!
+//! They are removed when everything is measured: a server throws what was removed away for a minute afterwards, and whoever asks it
+//! something meanwhile waits for up to a second.
 
 pub mod bare;
 pub mod door;
@@ -8,7 +11,12 @@ pub mod reads;
 pub mod scaling;
 pub mod webhook;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use rand::Rng;
@@ -30,6 +38,8 @@ use crate::{
 
 /// Partitions of each topic, as the settings have them that are shipped.
 const PARTITIONS: u32 = 4;
+/// Names of all that were made.
+static MADE: Mutex<Vec<String>> = Mutex::new(Vec::new());
 /// A CQL server drops a keyspace of many tables slowly.
 const DROP: Duration = Duration::from_secs(60);
 
@@ -66,6 +76,7 @@ impl Cluster {
     pub async fn make() -> anyhow::Result<Self> {
         let servers = Servers::named().context(Servers::MISSING)?;
         let name = format!("load{:016x}", rand::rng().next_u64());
+        MADE.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         let folder = tempfile::tempdir()?;
         let mut migrate = program::program("rapidmetrics")?;
         migrate.arg("migrate").arg("--data").arg(folder.path().join("migrate"));
@@ -92,21 +103,12 @@ impl Cluster {
 
     /// The name of a topic at the broker.
     pub fn topic(&self, topic: Topic) -> String {
-        format!("{}.{}.v1", self.name, topic.name())
+        topic_of(&self.name, topic)
     }
 
-    /// Removes topics and tables: the servers are others' too.
-    pub async fn remove(self) -> anyhow::Result<()> {
+    /// Lets go of the servers.
+    pub async fn end(self) {
         self.storage.close().await;
-        let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &self.servers.kafka).create()?;
-        let topics: Vec<String> = Topic::ALL.into_iter().map(|topic| self.topic(topic)).collect();
-        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
-        admin.delete_topics(&names, &AdminOptions::new()).await?;
-        let session = SessionBuilder::new().known_node(&self.servers.cql).build().await?;
-        let mut drop = scylla::statement::unprepared::Statement::new(format!("DROP KEYSPACE {}", self.name));
-        drop.set_request_timeout(Some(DROP));
-        session.query_unpaged(drop, ()).await?;
-        Ok(())
     }
 
     fn command(&self, role: &str, name: &str) -> anyhow::Result<Command> {
@@ -118,6 +120,29 @@ impl Cluster {
     fn data(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// Removes topics and tables of all that were made: the servers are others' too.
+pub async fn remove_all(servers: &Servers) -> anyhow::Result<()> {
+    let made = std::mem::take(&mut *MADE.lock().unwrap_or_else(PoisonError::into_inner));
+    if made.is_empty() {
+        return Ok(()); // brokers refuse to remove nothing
+    }
+    let topics: Vec<String> = made.iter().flat_map(|name| Topic::ALL.map(|topic| topic_of(name, topic))).collect();
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", &servers.kafka).create()?;
+    admin.delete_topics(&names, &AdminOptions::new()).await?;
+    let session = SessionBuilder::new().known_node(&servers.cql).build().await?;
+    for name in made {
+        let mut drop = scylla::statement::unprepared::Statement::new(format!("DROP KEYSPACE IF EXISTS {name}"));
+        drop.set_request_timeout(Some(DROP));
+        session.query_unpaged(drop, ()).await?;
+    }
+    Ok(())
+}
+
+fn topic_of(name: &str, topic: Topic) -> String {
+    format!("{name}.{}.v1", topic.name())
 }
 
 /// Settings of every process: where the servers are, one copy of everything because there is one of each, all else as it is shipped.

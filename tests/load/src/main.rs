@@ -110,12 +110,16 @@ fn main() -> anyhow::Result<()> {
         ensure!(wanted.is_empty(), "{}", Servers::MISSING);
         eprintln!("{}; their figures are left out", Servers::MISSING);
     }
-    for group in groups {
+    let measured = groups.into_iter().try_for_each(|group| {
         for (figure, value) in group.figures.iter().zip((group.measure)()?) {
             if is_wanted(figure) {
                 figure.print(value);
             }
         }
+        Ok(())
+    });
+    if let Some(servers) = Servers::named() {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cluster::remove_all(&servers))?;
     }
-    Ok(())
+    measured
 }

@@ -69,7 +69,7 @@ async fn measure() -> anyhow::Result<Vec<f64>> {
         );
         rows.push(vec![(session / bare_session).max(webhook / bare_webhook), batched / producer]);
         door.end()?;
-        cluster.remove().await?;
+        cluster.end().await;
     }
     Ok(medians(&rows))
 }

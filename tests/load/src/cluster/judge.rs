@@ -56,7 +56,7 @@ async fn measure() -> anyhow::Result<Vec<f64>> {
         );
         values.push(1e6 / us);
         judge.end()?;
-        cluster.remove().await?;
+        cluster.end().await;
     }
     Ok(vec![median(values)])
 }

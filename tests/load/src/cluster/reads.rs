@@ -35,7 +35,7 @@ async fn measure() -> anyhow::Result<Vec<f64>> {
         let cold = cluster.member("process", "cold", &[("RAPIDMETRICS_PROCESSOR__FILTER_ALWAYS_COLD", "true")]).await?;
         let without = reads_per_event(&cluster, &cold, &mut work).await?;
         cold.end()?;
-        cluster.remove().await?;
+        cluster.end().await;
         rows.push(vec![with_filter, without]);
     }
     Ok(medians(&rows))

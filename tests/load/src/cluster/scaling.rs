@@ -40,7 +40,7 @@ async fn measure() -> anyhow::Result<Vec<f64>> {
         work.judged(&cluster).await?;
         let by_one = throughputs(&cluster, &mut work, &partitions, &[&first]).await?;
         first.end()?;
-        cluster.remove().await?;
+        cluster.end().await;
         rows.push([by_one, by_two].concat());
     }
     let medians = medians(&rows);
