@@ -47,6 +47,7 @@ mod client;
 mod cluster;
 mod cpu;
 mod dedup;
+mod disk;
 mod door;
 mod figure;
 mod judge;

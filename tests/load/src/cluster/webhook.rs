@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Cluster, PARTITIONS, judge::judges};
 use crate::{
     client::{Target, Until, closed_loop},
+    disk::Probe,
     door,
     figure::{Figure, Goal, Group, medians},
     webhook::{on_timetable, percentile},
@@ -42,10 +43,18 @@ async fn measure() -> anyhow::Result<Vec<f64>> {
         closed_loop(&target, Until::Passed(warm_up)).await?;
         let highest = closed_loop(&target, Until::Passed(MAXIMUM_TIME)).await? as f64 / MAXIMUM_TIME.as_secs_f64();
         tokio::time::sleep(CALM).await;
+        let disk = Probe::start()?;
         let mut waits = on_timetable(&target, highest / 2.0, RUN_TIME).await?;
+        let disk = disk.end()?;
         waits.sort_unstable();
         let row = vec![percentile(&waits, 50), percentile(&waits, 99)];
-        eprintln!("kafka webhook: at most {highest:.0} a second; at half of it p50 {:.1} ms, p99 {:.1} ms", row[0], row[1]);
+        eprintln!(
+            "kafka webhook: at most {highest:.0} a second; at half of it p50 {:.1} ms, p99 {:.1} ms, the disk alone {:.1} and {:.1} ms",
+            row[0],
+            row[1],
+            percentile(&disk, 50),
+            percentile(&disk, 99),
+        );
         rows.push(row);
         door.end()?;
         judge.end()?;
