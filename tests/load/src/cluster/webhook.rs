@@ -13,7 +13,7 @@ use crate::{
     webhook::{on_timetable, percentile},
 };
 
-/// The servers compile what is used most while they run: before that they need three times the CPU.
+/// The servers compile what is used most while they run, and need a third more CPU before that.
 const WARM_UP_TIME: Duration = Duration::from_secs(60);
 /// Our own processes are new in each run.
 const RUN_WARM_UP_TIME: Duration = Duration::from_secs(3);
