@@ -1,4 +1,4 @@
-//! How long the disk takes to make 4 KiB durable while something else is measured: whoever waits for a write waits at least as long.
+//! How long the disk takes to make 4 KiB durable while something else is measured: its stalls are everybody's who waits for a write.
 
 use std::{
     fs::File,
@@ -22,7 +22,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Begins to write to a file without a name, in the folder for temporary files.
+    /// Begins to write to a file without a name, in the folder for temporary files: it tells of the servers' disk where that is the same one.
     pub fn start() -> io::Result<Self> {
         let file = tempfile::tempfile()?;
         let stop = Arc::new(AtomicBool::new(false));

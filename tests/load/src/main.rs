@@ -111,7 +111,7 @@ fn main() -> anyhow::Result<()> {
         ensure!(wanted.is_empty(), "{}", Servers::MISSING);
         eprintln!("{}; their figures are left out", Servers::MISSING);
     }
-    let measured = groups.into_iter().try_for_each(|group| {
+    let measured: anyhow::Result<()> = groups.into_iter().try_for_each(|group| {
         for (figure, value) in group.figures.iter().zip((group.measure)()?) {
             if is_wanted(figure) {
                 figure.print(value);
@@ -119,8 +119,9 @@ fn main() -> anyhow::Result<()> {
         }
         Ok(())
     });
-    if let Some(servers) = Servers::named() {
-        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cluster::remove_all(&servers))?;
-    }
-    measured
+    let removed = match Servers::named() {
+        Some(servers) => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(cluster::remove_all(&servers)),
+        None => Ok(()),
+    };
+    measured.and(removed)
 }
