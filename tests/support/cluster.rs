@@ -59,7 +59,13 @@ impl Cluster {
 
     /// One process of all roles, which keeps here what is local.
     pub fn house(&self, data: &Path, meta: &MetaBox) -> House {
-        let env: Vec<(&str, &str)> = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        self.house_with(data, meta, &[])
+    }
+
+    /// The same with other settings on top.
+    pub fn house_with(&self, data: &Path, meta: &MetaBox, settings: &[(&str, &str)]) -> House {
+        let mut env: Vec<(&str, &str)> = self.env.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        env.extend(settings);
         House::start(data, meta, &env)
     }
 
