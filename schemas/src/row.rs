@@ -53,6 +53,8 @@ pub enum Row {
     DeliveryNote(Box<Written>),
     /// See [`Waiting`].
     Waiting(Box<Waiting>),
+    /// The same, of one that waits from this step on: with it the partition's totals count it.
+    WaitingBegins(Box<Waiting>),
     /// A waiting delivery got its outcome, or moved to another hour.
     WaitingDone {
         /// The pixel.

@@ -18,7 +18,7 @@ use crate::{
     claims::Claims,
     cluster::Cluster,
     embedded::{Cursor, Embedded},
-    ledger::{Known, Page, TakenOver},
+    ledger::{Known, KnownWaiting, Page, TakenOver},
     log::{Append, AppendError, Committed, ReadError, Reader, Source},
     metrics::Metrics,
     pause::Pauses,
@@ -199,8 +199,8 @@ reads! {
     fn person_keys(funnel: &FunnelId, email: &Digest) -> Vec<PersonKey>;
     fn filter_snapshots(partition: u32) -> Vec<FilterSnapshot>;
     fn delivery(pixel: &PixelId, dedup_key: &str) -> Option<Known>;
-    fn waiting(pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Option<Waiting>;
-    fn due(partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Vec<Waiting>;
+    fn waiting(pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Option<KnownWaiting>;
+    fn due(partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Vec<KnownWaiting>;
     fn open_intents(partition: u32, from: u64, below: u64) -> Vec<Intent>;
     fn take_over(partition: u32) -> TakenOver;
     fn purchases(after: Option<Vec<u8>>, limit: usize) -> Page<Purchase>;

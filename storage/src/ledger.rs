@@ -76,12 +76,12 @@ impl Deliveries {
     }
 
     /// One waiting dispatch.
-    pub async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+    pub async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<KnownWaiting>, ReadError> {
         self.engine.waiting(pixel, deadline_hour, dedup_key).await
     }
 
     /// Dispatches of a partition that wait and are due, of one pixel or of all, earliest deadline first.
-    pub async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, ReadError> {
+    pub async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<KnownWaiting>, ReadError> {
         self.engine.due(partition, pixel, now, limit).await
     }
 
@@ -108,6 +108,16 @@ pub struct Known {
     /// Whether it was told to data teams as it stands. One with an outcome that was not told is the rest of a step whose owner died
     /// before its transaction: it is told now.
     pub is_told: bool,
+}
+
+/// A waiting dispatch as the sink finds it.
+#[derive(Clone, Debug)]
+pub struct KnownWaiting {
+    /// The row.
+    pub row: Waiting,
+    /// Whether the step in which it began to wait is true, and so the totals that were committed with it count it. One that is not
+    /// counted is the rest of a step whose owner died before its transaction: it is counted now.
+    pub is_counted: bool,
 }
 
 /// One page of rows, and where the next begins.

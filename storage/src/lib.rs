@@ -29,7 +29,7 @@ use std::path::PathBuf;
 pub use answers::{Answers, Waiter};
 pub use claims::{Claims, Lease, LeaseId};
 pub use cluster::{ClusterConfig, CqlConfig, KafkaConfig};
-pub use ledger::{Deliveries, Facts, Known, Page, Readings, TakenOver};
+pub use ledger::{Deliveries, Facts, Known, KnownWaiting, Page, Readings, TakenOver};
 pub use log::{Append, AppendError, Appender, Committed, ReadError, Reader, Stored};
 pub use mark::{Mark, MoveState};
 pub use metrics::Metrics;

@@ -53,6 +53,59 @@ async fn an_attempt_is_on_record_once_and_only_for_the_owner() {
     assert_eq!(open.iter().map(|intent| intent.attempt).collect::<Vec<_>>(), [0, 1]);
 }
 
+/// A step's rows are there before its transaction; the owner may die between the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_began_to_wait_in_a_step_that_never_became_true_is_not_counted_until_it_is_written_anew() {
+    use schemas::row::{Intent, Row};
+    let engine = match Cluster::new().await {
+        Ok(engine) => engine,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let row = |key: &str| Box::new(support::waiting(1, support::pixel(7), key, 400, 10));
+    let consumed = |next_offset| Consumed { group: Group::Capi, partition: 1, next_offset, metadata: None, lease: None };
+    // A step without its transaction is one with rows of the partition's owner and no offset.
+    let owners = || Intent { partition: 1, attempt: 0, at: support::at(1), pixel_id: support::pixel(7), settled: true, items: vec![] };
+    let commit = async |storage: &Storage, mut rows: Vec<Row>, consumed: Option<Consumed>| {
+        rows.push(Row::Intent(owners()));
+        let mut step = Step::named("test");
+        step.rows = rows;
+        step.consumed.extend(consumed);
+        storage.commit(step).await.expect("committed");
+    };
+    let counted = async |storage: &Storage| {
+        let found = storage.deliveries().due(1, None, support::at(50), 10).await.expect("it reads");
+        found.into_iter().map(|found| (found.row.dispatch.dedup_key, found.is_counted)).collect::<Vec<_>>()
+    };
+    let as_said = |a, b| vec![("a".to_owned(), a), ("b".to_owned(), b)];
+    storage_of_log(&engine).await;
+
+    let first = engine.open().await;
+    first.deliveries().take_over(1).await.expect("it is free");
+    commit(&first, vec![Row::WaitingBegins(row("a"))], Some(consumed(1))).await;
+    commit(&first, vec![Row::Waiting(row("a")), Row::WaitingBegins(row("b"))], None).await; // and here it dies
+    let second = engine.open().await;
+    second.deliveries().take_over(1).await.expect("it is taken");
+    assert_eq!(counted(&second).await, as_said(true, false), "a began before and was only tried again");
+    commit(&second, vec![Row::Waiting(row("b"))], None).await;
+    let third = engine.open().await;
+    third.deliveries().take_over(1).await.expect("it is taken");
+    assert_eq!(counted(&third).await, as_said(true, false));
+    commit(&third, vec![Row::WaitingBegins(row("b"))], Some(consumed(2))).await;
+    let fourth = engine.open().await;
+    fourth.deliveries().take_over(1).await.expect("it is taken");
+    assert_eq!(counted(&fourth).await, as_said(true, true));
+}
+
+/// A log with two dispatches in partition 1, so that there is something to have consumed.
+async fn storage_of_log(engine: &Cluster) {
+    let storage = engine.open().await;
+    let key = (0..100).map(|number: u32| number.to_string()).find(|key| storage.partition_of(Topic::Dispatch, key.as_bytes()) == 1);
+    let key = key.expect("keys go everywhere");
+    let records = ["1", "2"].map(|value| record(Topic::Dispatch, &key, value)).to_vec();
+    storage.appender().append(records).await.expect("they are durable");
+    storage.close().await;
+}
+
 /// A reader that begins lower than the one before it on the same partition is handed everything from its own beginning.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_that_follows_another_misses_nothing() {

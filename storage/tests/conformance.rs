@@ -418,7 +418,7 @@ async fn a_large_filter_snapshot_comes_back_whole(engine: impl Engine) {
 async fn due(storage: &Storage, partition: u32, of: Option<u64>, now_ms: i64, limit: usize) -> Vec<String> {
     let of = of.map(pixel);
     let rows = storage.deliveries().due(partition, of.as_ref(), at(now_ms), limit).await.expect("it reads");
-    rows.into_iter().map(|row| row.dispatch.dedup_key).collect()
+    rows.into_iter().map(|found| found.row.dispatch.dedup_key).collect()
 }
 
 async fn waiting_work_is_found_by_due_time_and_sorted_by_deadline(engine: impl Engine) {
@@ -430,14 +430,14 @@ async fn waiting_work_is_found_by_due_time_and_sorted_by_deadline(engine: impl E
         waiting(1, pixel(7), "not due", 300, 99),
         waiting(2, pixel(7), "other partition", 100, 10),
     ];
-    commit(&storage, rows.map(|row| Row::Waiting(Box::new(row)))).await;
+    commit(&storage, rows.map(|row| Row::WaitingBegins(Box::new(row)))).await;
     assert_eq!(due(&storage, 1, None, 50, 10).await, ["early deadline", "other pixel", "late deadline"]);
     assert_eq!(due(&storage, 1, None, 50, 2).await, ["early deadline", "other pixel"]);
     assert_eq!(due(&storage, 1, Some(7), 50, 10).await, ["early deadline", "late deadline"]);
     assert_eq!(due(&storage, 1, Some(7), 10, 10).await, ["late deadline"], "due at this very moment");
     assert_eq!(due(&storage, 1, Some(70), 50, 10).await, Vec::<String>::new());
-    let row = storage.deliveries().waiting(&pixel(7), 300, "not due").await.expect("it reads").expect("it is there");
-    assert_eq!((row.due_at, row.partition), (at(99), 1));
+    let found = storage.deliveries().waiting(&pixel(7), 300, "not due").await.expect("it reads").expect("it is there");
+    assert_eq!((found.row.due_at, found.row.partition), (at(99), 1));
 }
 
 async fn waiting_work_that_is_done_or_moved_is_not_found_again(engine: impl Engine) {

@@ -132,7 +132,7 @@ async fn compare(storage: &Storage, model: &Model) {
     }
     for now_ms in [0, 100, 255] {
         let rows = storage.deliveries().due(1, None, at(now_ms), 100).await.expect("it reads");
-        let found: Vec<_> = rows.into_iter().map(|row| row.dispatch.dedup_key).collect();
+        let found: Vec<_> = rows.into_iter().map(|found| found.row.dispatch.dedup_key).collect();
         let due = model.waiting.iter().filter(|(_, due_ms)| i64::from(**due_ms) <= now_ms);
         assert_eq!(found, due.map(|(key, _)| key.to_string()).collect::<Vec<_>>(), "earliest deadline first");
     }

@@ -1,6 +1,9 @@
 //! What will become true together in the partition's next step: outcomes, rows to try again, settled intents, consumed offsets.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicUsize},
+};
 
 use bytes::Bytes;
 use schemas::{
@@ -12,7 +15,7 @@ use schemas::{
     topic::{Group, Topic},
 };
 use serde::{Deserialize, Serialize};
-use storage::{Consumed, LeaseId, Record, Step};
+use storage::{Consumed, KnownWaiting, LeaseId, Record, Step};
 
 use super::{
     item::{Item, Waits},
@@ -130,13 +133,23 @@ impl Books {
         self.next_attempt = self.next_attempt.max(attempt + 1);
     }
 
-    /// An outcome that a former owner wrote and did not live to tell. `waited`: the delivery has a row in `waiting`.
-    pub fn tell(&mut self, delivery: Delivery, waited: bool, now: Time) {
+    /// An outcome that a former owner wrote and did not live to tell, and the row in `waiting` that the delivery still has.
+    pub fn tell(&mut self, delivery: Delivery, row: Option<&KnownWaiting>, now: Time) {
+        let (pixel, key) = (delivery.pixel_id.clone(), delivery.dedup_key.clone());
+        self.count_end(delivery, row.is_some_and(|row| row.is_counted), now);
+        if let Some(row) = row {
+            self.waits_no_more(&pixel, row.row.deadline_hour, &key, row.is_counted);
+        }
+        self.released.push((pixel, key));
+    }
+
+    /// `was_counted`: the totals have it among those that wait.
+    fn count_end(&mut self, delivery: Delivery, was_counted: bool, now: Time) {
         if let Some(outcome) = delivery.outcome {
             self.note.ended[outcome as usize] += 1;
             self.ended[outcome as usize] += 1;
         }
-        if !waited {
+        if !was_counted {
             self.note.dispatched += 1;
         }
         self.write(delivery, now);
@@ -166,10 +179,10 @@ impl Books {
         if outcome == Outcome::Delivered {
             self.metrics.end_to_end.observe(now.since(delivery.received_at) as f64 / SECOND_US as f64);
         }
-        self.tell(*delivery, item.waits.is_some(), now);
+        self.count_end(*delivery, item.is_counted(), now);
         self.consume(&mut item);
         if let Some(waits) = item.waits {
-            self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
+            self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key, waits.is_counted);
             self.released.push((item.dispatch.pixel_id, item.dispatch.dedup_key));
         }
     }
@@ -210,25 +223,33 @@ impl Books {
         delivery.reason = reason;
         self.step.rows.push(Row::delivery(delivery.clone()));
         let deadline_hour = schedule::deadline_hour(item.dispatch.occurred_at);
-        match item.waits {
-            Some(waits) if waits.deadline_hour == deadline_hour => {}
-            Some(waits) => {
-                self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key);
-                self.note.waiting += 1;
-            }
-            None => self.waits_from_now_on(),
+        if let Some(waits) = item.waits.filter(|waits| waits.deadline_hour != deadline_hour) {
+            // It is the same delivery, and counts on in its new hour.
+            self.waits_no_more(&item.dispatch.pixel_id, waits.deadline_hour, &item.dispatch.dedup_key, false);
         }
-        let due_at = schedule::due(&item.dispatch, due_at);
-        self.step.rows.push(Row::Waiting(Box::new(Waiting {
+        if !item.is_counted() {
+            self.note.dispatched += 1;
+            self.note.waiting += 1;
+        }
+        let stays = item.waits.is_some_and(|waits| waits.is_counted && waits.deadline_hour == deadline_hour);
+        let row = Box::new(Waiting {
             deadline_hour,
-            due_at,
+            due_at: schedule::due(&item.dispatch, due_at),
             tries,
             offset: item.offset,
             partition: self.partition,
             dispatch: item.dispatch.clone(),
-        })));
-        item.waits = Some(Waits { deadline_hour, tries });
+        });
+        self.step.rows.push(if stays { Row::Waiting(row) } else { Row::WaitingBegins(row) });
+        item.waits = Some(Waits { deadline_hour, tries, is_counted: true });
         self.consume(item);
+    }
+
+    /// A row of `waiting` that a step left behind which is not true: with it written anew it counts. Whoever meets it must hold its key to
+    /// be busy, as for [`Books::wait`].
+    pub fn adopt(&mut self, known: KnownWaiting, delivery: Option<Delivery>, now: Time, pending: &Arc<AtomicUsize>) {
+        let (due_at, reason) = (known.row.due_at, delivery.as_ref().and_then(|delivery| delivery.reason.clone()));
+        self.wait(Item::waited(known, delivery, now, pending), None, due_at, reason);
     }
 
     /// A dispatch leaves memory; its row in `waiting` stands as it is.
@@ -237,32 +258,20 @@ impl Books {
         self.is_changed = true;
     }
 
-    /// A delivery may be looked at again once the open step is true.
-    pub fn release(&mut self, pixel: PixelId, dedup_key: String) {
-        self.released.push((pixel, dedup_key));
-        self.is_changed = true;
-    }
-
-    /// A row of `waiting` whose delivery has its outcome. `counts`: the row was counted until now, for its outcome is told only now.
-    pub fn drop_row(&mut self, row: &Waiting, counts: bool) {
-        self.note.waiting += u64::from(!counts);
-        self.waits_no_more(&row.dispatch.pixel_id, row.deadline_hour, &row.dispatch.dedup_key);
+    /// A row of `waiting` whose delivery has its outcome, told: with that it ceased to count.
+    pub fn drop_row(&mut self, row: &Waiting) {
+        self.waits_no_more(&row.dispatch.pixel_id, row.deadline_hour, &row.dispatch.dedup_key, false);
         self.released.push((row.dispatch.pixel_id.clone(), row.dispatch.dedup_key.clone()));
     }
 
-    /// A delivery that was found waiting, in a row that a step left behind which is not true: it counts from now on.
-    pub fn waits_from_now_on(&mut self) {
-        self.note.dispatched += 1;
-        self.note.waiting += 1;
-        self.is_changed = true;
-    }
-
-    /// A row of `waiting` that counts no more.
-    fn waits_no_more(&mut self, pixel_id: &PixelId, deadline_hour: i64, dedup_key: &str) {
+    /// A row of `waiting` that goes; `was_counted` among those that wait.
+    fn waits_no_more(&mut self, pixel_id: &PixelId, deadline_hour: i64, dedup_key: &str, was_counted: bool) {
         self.step.rows.push(Row::WaitingDone { pixel_id: pixel_id.clone(), deadline_hour, dedup_key: dedup_key.to_owned() });
-        match self.note.waiting.checked_sub(1) {
-            Some(waiting) => self.note.waiting = waiting,
-            None => self.note.dispatched += 1, // it came with a move, or from before anybody counted
+        if was_counted {
+            match self.note.waiting.checked_sub(1) {
+                Some(waiting) => self.note.waiting = waiting,
+                None => self.note.dispatched += 1, // it came with a move, or from before anybody counted
+            }
         }
         self.is_changed = true;
     }

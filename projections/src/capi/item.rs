@@ -9,9 +9,9 @@ use schemas::{
     delivery::{Attempt, Delivery},
     dispatch::{Dispatch, Replay},
     envelope::{Kind, VERSION},
-    row::Waiting,
     time::Time,
 };
+use storage::KnownWaiting;
 
 /// About what an item takes beside its payload: its texts, ids and times.
 const ITEM_BYTES: usize = 1_024;
@@ -47,6 +47,14 @@ pub struct Waits {
     pub deadline_hour: i64,
     /// Tries so far.
     pub tries: u32,
+    /// Whether the totals count it. If not, a step that is not true left the row behind.
+    pub is_counted: bool,
+}
+
+impl Waits {
+    pub fn of(known: &KnownWaiting) -> Self {
+        Self { deadline_hour: known.row.deadline_hour, tries: known.row.tries, is_counted: known.is_counted }
+    }
 }
 
 impl Item {
@@ -78,9 +86,9 @@ impl Item {
     }
 
     /// A dispatch that waited.
-    pub fn waited(row: Waiting, delivery: Option<Delivery>, now: Time, pending: &Arc<AtomicUsize>) -> Self {
-        let waits = Waits { deadline_hour: row.deadline_hour, tries: row.tries };
-        Self::known(row.offset, row.dispatch, delivery, Some(waits), now, pending)
+    pub fn waited(known: KnownWaiting, delivery: Option<Delivery>, now: Time, pending: &Arc<AtomicUsize>) -> Self {
+        let waits = Waits::of(&known);
+        Self::known(known.row.offset, known.row.dispatch, delivery, Some(waits), now, pending)
     }
 
     /// Bytes that it adds to a request.
@@ -91,6 +99,11 @@ impl Item {
     /// Tries that came to nothing so far.
     pub fn tries(&self) -> u32 {
         self.waits.map_or(0, |waits| waits.tries)
+    }
+
+    /// Whether it waits and the totals count it.
+    pub fn is_counted(&self) -> bool {
+        self.waits.is_some_and(|waits| waits.is_counted)
     }
 
     /// Whether no request ever carried it.

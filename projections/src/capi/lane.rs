@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn item(order: usize, tries: u32, pending: &Arc<AtomicUsize>) -> Item {
-        let waits = (tries > 0).then_some(Waits { deadline_hour: 0, tries });
+        let waits = (tries > 0).then_some(Waits { deadline_hour: 0, tries, is_counted: true });
         Item::known(order as u64, dispatch(&order.to_string(), 0), None, waits, now(), pending)
     }
 

@@ -74,8 +74,8 @@ async fn tell(room: &Room, books: &mut Books, intent: Intent) -> Result<(), Erro
             Found::HasOutcome(known) if !known.is_told => {
                 let deliveries = room.storage.deliveries();
                 let hour = schedule::deadline_hour(known.delivery.occurred_at);
-                let waited = deliveries.waiting(&intent.pixel_id, hour, &item.dedup_key).await?.is_some();
-                books.tell(known.delivery, waited, now);
+                let row = deliveries.waiting(&intent.pixel_id, hour, &item.dedup_key).await?;
+                books.tell(known.delivery, row.as_ref(), now);
             }
             Found::HasOutcome(_) => {}
             Found::Nowhere => {
@@ -110,8 +110,8 @@ async fn find(room: &Room, logged: Option<Dispatch>, pixel: &PixelId, item: &Int
         Some(delivery) => deliveries.waiting(pixel, schedule::deadline_hour(delivery.occurred_at), &item.dedup_key).await?,
         None => None,
     };
-    let waits = row.as_ref().map(|row| Waits { deadline_hour: row.deadline_hour, tries: row.tries });
-    let Some(dispatch) = logged.or(row.map(|row| row.dispatch)) else { return Ok(Found::Nowhere) };
+    let waits = row.as_ref().map(Waits::of);
+    let Some(dispatch) = logged.or(row.map(|known| known.row.dispatch)) else { return Ok(Found::Nowhere) };
     let delivery = delivery.filter(|delivery| delivery.revision >= dispatch.revision);
     Ok(Found::Waits(Box::new(Item::known(item.offset, dispatch, delivery, waits, room.world.now(), &room.pending))))
 }

@@ -196,7 +196,8 @@ fn split(rows: Vec<Row>, first_stamp: i64) -> Split {
             | Row::PersonKey(_)
             | Row::FilterSnapshot(_)
             | Row::Delivery(_)
-            | Row::Waiting(_) => split.first.push(Stamped { row, stamp }),
+            | Row::Waiting(_)
+            | Row::WaitingBegins(_) => split.first.push(Stamped { row, stamp }),
         }
     }
     split

@@ -17,7 +17,7 @@ use super::{
     told::{self, Told},
 };
 use crate::{
-    ledger::{Known, Page, TakenOver},
+    ledger::{Known, KnownWaiting, Page, TakenOver},
     log::{Committed, ReadError},
 };
 
@@ -89,18 +89,33 @@ impl Cluster {
         let row = self.patiently("delivery", || Box::pin(self.ledger.delivery(pixel, dedup_key))).await?;
         Ok(row.map(|(delivery, stamp)| {
             let partition = self.names.partition_of(Topic::Dispatch, pixel.as_str().as_bytes());
-            // What this owner wrote is told, or about to be.
-            let is_told = self.owned().get(&partition).is_none_or(|owned| told::epoch(stamp) == owned.epoch || owned.told.is_told(stamp));
-            Known { delivery, is_told }
+            Known { delivery, is_told: self.is_told(partition, stamp) }
         }))
     }
 
-    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
-        self.patiently("waiting", || Box::pin(self.ledger.waiting(pixel, deadline_hour, dedup_key))).await
+    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<KnownWaiting>, ReadError> {
+        let found = self.patiently("waiting", || Box::pin(self.ledger.waiting(pixel, deadline_hour, dedup_key))).await?;
+        Ok(found.map(|found| self.known_waiting(found)))
     }
 
-    pub(crate) async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, ReadError> {
-        self.patiently("due", || Box::pin(self.ledger.due(partition, pixel, now, limit))).await
+    pub(crate) async fn due(
+        &self,
+        partition: u32,
+        pixel: Option<&PixelId>,
+        now: Time,
+        limit: usize,
+    ) -> Result<Vec<KnownWaiting>, ReadError> {
+        let found = self.patiently("due", || Box::pin(self.ledger.due(partition, pixel, now, limit))).await?;
+        Ok(found.into_iter().map(|found| self.known_waiting(found)).collect())
+    }
+
+    fn known_waiting(&self, (row, began): (Waiting, Option<i64>)) -> KnownWaiting {
+        KnownWaiting { is_counted: began.is_none_or(|stamp| self.is_told(row.partition, stamp)), row }
+    }
+
+    /// Whether the step that wrote a row of the sink's partition is true. What this owner wrote is, or is about to be.
+    fn is_told(&self, partition: u32, stamp: i64) -> bool {
+        self.owned().get(&partition).is_none_or(|owned| told::epoch(stamp) == owned.epoch || owned.told.is_told(stamp))
     }
 
     pub(crate) async fn open_intents(&self, partition: u32, from: u64, below: u64) -> Result<Vec<Intent>, ReadError> {
@@ -135,7 +150,7 @@ impl Cluster {
     }
 
     pub(crate) async fn look_at_waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
-        self.ledger.waiting(pixel, deadline_hour, dedup_key).await.map_err(failed)
+        self.ledger.waiting(pixel, deadline_hour, dedup_key).await.map(|found| found.map(|(row, _)| row)).map_err(failed)
     }
 
     pub(crate) async fn look_at_waiting_of(

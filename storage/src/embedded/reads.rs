@@ -16,7 +16,7 @@ use schemas::{
 
 use super::{Embedded, row, tables::Table};
 use crate::{
-    ledger::{Known, Page, TakenOver},
+    ledger::{Known, KnownWaiting, Page, TakenOver},
     log::{Committed, ReadError, Stored},
 };
 
@@ -101,13 +101,26 @@ impl Embedded {
         row::delivery::get(&*self.store()?, pixel, dedup_key)
     }
 
-    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
+    /// A step is one with its rows: whatever waits is counted.
+    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<KnownWaiting>, ReadError> {
+        let row = self.look_at_waiting(pixel, deadline_hour, dedup_key).await?;
+        Ok(row.map(|row| KnownWaiting { row, is_counted: true }))
+    }
+
+    pub(crate) async fn look_at_waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
         let value = self.store()?.get(Table::Waiting, &row::waiting::key(pixel, deadline_hour, dedup_key))?;
         value.map(|value| row::waiting::decode(&value)).transpose()
     }
 
-    pub(crate) async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, ReadError> {
-        row::waiting::due(&*self.store()?, partition, pixel, now, limit)
+    pub(crate) async fn due(
+        &self,
+        partition: u32,
+        pixel: Option<&PixelId>,
+        now: Time,
+        limit: usize,
+    ) -> Result<Vec<KnownWaiting>, ReadError> {
+        let rows = row::waiting::due(&*self.store()?, partition, pixel, now, limit)?;
+        Ok(rows.into_iter().map(|row| KnownWaiting { row, is_counted: true }).collect())
     }
 
     /// All of them stand in a table of their own, so nothing need be skipped.
@@ -143,10 +156,6 @@ impl Embedded {
 
     pub(crate) async fn look_at_seen(&self, key: &str) -> Result<Option<Seen>, ReadError> {
         row::seen::get(&*self.store()?, key)
-    }
-
-    pub(crate) async fn look_at_waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, ReadError> {
-        self.waiting(pixel, deadline_hour, dedup_key).await
     }
 
     pub(crate) async fn look_at_waiting_of(

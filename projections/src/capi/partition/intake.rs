@@ -7,7 +7,6 @@ use schemas::{
     dispatch::{Dispatch, REPLAY_VERSION},
     envelope::VERSION,
     id::PixelId,
-    row::Waiting,
     time::{SECOND_US, Time},
     topic::Topic,
 };
@@ -15,7 +14,7 @@ use serde::Deserialize;
 use storage::{Known, Record, Stored};
 use uuid::Uuid;
 
-use super::{OPEN_ROWS_MAX, Partition};
+use super::{OPEN_ROWS_MAX, Partition, replaying::row_of};
 use crate::capi::{
     Error,
     item::{Item, Waits, revised},
@@ -139,38 +138,47 @@ impl Partition {
         if dispatch.revision > 1 {
             return self.place_revision(offset, dispatch).await;
         }
-        let mut item = Item::fresh(offset, dispatch, self.now(), &self.room.pending);
-        // Above the mark nothing was ever written. Below it a row that was told means: it has its outcome, or it waits.
-        let known = if offset < self.touched_before {
-            self.deliveries.delivery(&item.dispatch.pixel_id, &item.dispatch.dedup_key).await?
-        } else {
-            None
-        };
-        match known {
-            // One that was replayed had been told before.
-            Some(known) if known.is_told || known.delivery.replayed.is_some() => {
-                self.books.done(offset);
+        // Above the mark nothing was ever written.
+        let mut left = None;
+        if offset < self.touched_before {
+            let lane = self.lanes.entry(dispatch.pixel_id.clone()).or_default();
+            if lane.busy.contains(&dispatch.dedup_key) || lane.is_known(&dispatch.dedup_key) {
+                self.books.done(offset); // a look into `waiting` met its row before
                 return Ok(());
             }
-            // The rest of a step whose owner died before it was true: its rows may be there in part.
-            Some(known) if known.delivery.outcome.is_some() => {
-                self.books.tell(known.delivery, false, self.now());
-                self.books.done(offset);
-                return Ok(());
-            }
-            Some(known) => {
-                let deadline_hour = schedule::deadline_hour(known.delivery.occurred_at);
-                if self.deliveries.waiting(&item.dispatch.pixel_id, deadline_hour, &item.dispatch.dedup_key).await?.is_some() {
-                    self.books.waits_from_now_on();
+            match self.deliveries.delivery(&dispatch.pixel_id, &dispatch.dedup_key).await? {
+                Some(known) if self.is_recorded(&known).await? => {
                     self.books.done(offset);
                     return Ok(());
                 }
-                item.delivery = Some(Box::new(known.delivery));
+                known => left = known,
             }
-            None => {}
         }
+        let mut item = Item::fresh(offset, dispatch, self.now(), &self.room.pending);
+        item.delivery = left.map(|known| Box::new(known.delivery));
         self.admit(item);
         Ok(())
+    }
+
+    /// Whether a delivery that is known stands where it belongs, so that its record needs nothing more. What its owner died over, before
+    /// the step was true, is made so: its rows may be there in part.
+    async fn is_recorded(&mut self, known: &Known) -> Result<bool, Error> {
+        // One that was told has its outcome, or it waits; one that was replayed had been told before.
+        if known.is_told || known.delivery.replayed.is_some() {
+            return Ok(true);
+        }
+        if known.delivery.outcome.is_some() {
+            self.tell_left(known.clone()).await?;
+            return Ok(true);
+        }
+        let Some(row) = row_of(&self.deliveries, &known.delivery).await? else { return Ok(false) };
+        if !row.is_counted {
+            let Dispatch { pixel_id, dedup_key, .. } = &row.row.dispatch;
+            self.lanes.entry(pixel_id.clone()).or_default().busy.insert(dedup_key.clone());
+            let now = self.now();
+            self.books.adopt(row, Some(known.delivery.clone()), now, &self.room.pending);
+        }
+        Ok(true)
     }
 
     /// Gives an item to its lane, unless it ends at once or must wait.
@@ -268,10 +276,9 @@ impl Partition {
                 self.admit(Item::fresh(offset, dispatch, now, &self.room.pending));
                 return Ok(());
             }
-            Some(Known { delivery, is_told: false }) if delivery.outcome.is_some() => {
-                self.books.tell(delivery.clone(), false, now);
-                self.lanes.entry(pixel).or_default().busy.insert(key);
-                self.books.note_revision(delivery, dispatch.revision, offset);
+            Some(known) if known.delivery.outcome.is_some() && !known.is_told => {
+                self.tell_left(known.clone()).await?;
+                self.books.note_revision(known.delivery, dispatch.revision, offset);
                 return Ok(());
             }
             Some(Known { delivery, .. }) if delivery.revision.max(delivery.noted_revision.unwrap_or(0)) >= dispatch.revision => {
@@ -284,12 +291,11 @@ impl Partition {
                 return Ok(());
             }
             Some(Known { delivery, .. }) => {
-                let deadline_hour = schedule::deadline_hour(delivery.occurred_at);
-                let row: Option<Waiting> = self.deliveries.waiting(&pixel, deadline_hour, &key).await?;
+                let row = row_of(&self.deliveries, &delivery).await?;
                 let revised = revised(&delivery, &dispatch);
                 let mut item = Item::fresh(offset, dispatch, now, &self.room.pending);
                 item.delivery = revised;
-                item.waits = row.map(|row| Waits { deadline_hour, tries: row.tries });
+                item.waits = row.as_ref().map(Waits::of);
                 item
             }
         };

@@ -5,10 +5,10 @@
 //! step; then whoever meets it first, record or row, opens it once more, and counts it.
 
 use schemas::{
+    delivery::Delivery,
     dispatch::{Dispatch, Replay},
-    id::PixelId,
 };
-use storage::Known;
+use storage::{Deliveries, Known, KnownWaiting};
 
 use super::Partition;
 use crate::capi::{
@@ -28,8 +28,9 @@ enum Does {
     Reopen,
 }
 
-/// Decides it. A replay is about one outcome of a delivery, told apart by when it was written.
-fn does(replay: Replay, known: Option<&Known>) -> Does {
+/// Decides it. A replay is about one outcome of a delivery, told apart by when it was written. `is_counted`: the delivery waits, in a row
+/// that the totals count.
+fn does(replay: Replay, known: Option<&Known>, is_counted: bool) -> Does {
     let Some(Known { delivery, is_told }) = known else { return Does::Nothing };
     let is_done = delivery.replayed.is_some_and(|last| last.id == replay.id);
     match delivery.outcome {
@@ -40,14 +41,9 @@ fn does(replay: Replay, known: Option<&Known>) -> Does {
                 Does::TellFirst
             }
         }
-        None if is_done && !is_told => Does::Reopen, // a step that is not true left the row behind
+        None if is_done && !is_told && !is_counted => Does::Reopen, // a step that is not true left the row behind
         Some(_) | None => Does::Nothing,
     }
-}
-
-/// Whether this is a delivery that was opened again by a step that is not true.
-pub(super) fn is_left_behind(known: &Known) -> bool {
-    known.delivery.outcome.is_none() && known.delivery.replayed.is_some() && !known.is_told
 }
 
 impl Partition {
@@ -68,10 +64,14 @@ impl Partition {
             return Ok(());
         }
         let known = self.deliveries.delivery(&pixel, &key).await?;
-        match (does(replay, known.as_ref()), known) {
+        let row = match &known {
+            Some(known) if known.delivery.outcome.is_none() => row_of(&self.deliveries, &known.delivery).await?,
+            _ => None,
+        };
+        match (does(replay, known.as_ref(), row.is_some_and(|row| row.is_counted)), known) {
             (Does::Nothing, _) | (_, None) => self.books.done(offset),
             (Does::TellFirst, Some(known)) => {
-                self.tell_first(&pixel, &key, known).await?;
+                self.tell_left(known).await?;
                 self.put_off(offset, dispatch);
             }
             (Does::Reopen, Some(Known { delivery, .. })) => {
@@ -86,18 +86,18 @@ impl Partition {
     }
 
     /// An outcome that a former owner wrote and did not live to tell, as a look into `waiting` would find it.
-    async fn tell_first(&mut self, pixel: &PixelId, key: &str, known: Known) -> Result<(), Error> {
-        let hour = schedule::deadline_hour(known.delivery.occurred_at);
-        let row = self.deliveries.waiting(pixel, hour, key).await?;
+    pub(super) async fn tell_left(&mut self, known: Known) -> Result<(), Error> {
+        let row = row_of(&self.deliveries, &known.delivery).await?;
         let now = self.now();
-        self.lanes.entry(pixel.clone()).or_default().busy.insert(key.to_owned());
-        self.books.tell(known.delivery, row.is_some(), now);
-        match row {
-            Some(row) => self.books.drop_row(&row, true),
-            None => self.books.release(pixel.clone(), key.to_owned()),
-        }
+        self.lanes.entry(known.delivery.pixel_id.clone()).or_default().busy.insert(known.delivery.dedup_key.clone());
+        self.books.tell(known.delivery, row.as_ref(), now);
         Ok(())
     }
+}
+
+/// The row in `waiting` of a delivery, if it has one.
+pub(super) async fn row_of(deliveries: &Deliveries, delivery: &Delivery) -> Result<Option<KnownWaiting>, Error> {
+    Ok(deliveries.waiting(&delivery.pixel_id, schedule::deadline_hour(delivery.occurred_at), &delivery.dedup_key).await?)
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
     use storage::Known;
     use uuid::Uuid;
 
-    use super::{Does, does, is_left_behind};
+    use super::{Does, does};
     use crate::capi::{
         fixture::{dispatch, now},
         item::{opened, reopened},
@@ -123,22 +123,22 @@ mod tests {
         let rejected = told(Outcome::Rejected);
         let by = |replay| reopened(rejected.clone(), &dispatch("a", 0), replay);
         let later = Delivery { settled_at: Some(now().plus_micros(1)), replayed: Some(other), ..rejected.clone() };
-        for (what, delivery, is_told, expected) in [
-            ("as the command saw it", rejected.clone(), true, Does::Reopen),
-            ("not told yet", rejected.clone(), false, Does::TellFirst),
-            ("another outcome", told(Outcome::Delivered), true, Does::Nothing),
-            ("rejected once more since", later, true, Does::Nothing),
-            ("reopened by it", by(replay), true, Does::Nothing),
-            ("reopened by it in a step that is not true", by(replay), false, Does::Reopen),
-            ("reopened by another", by(other), true, Does::Nothing),
-            ("reopened by another in a step that is not true", by(other), false, Does::Nothing),
-            ("ended again at the same moment", Delivery { replayed: Some(replay), ..rejected.clone() }, true, Does::Nothing),
+        for (what, delivery, is_told, is_counted, expected) in [
+            ("as the command saw it", rejected.clone(), true, false, Does::Reopen),
+            ("not told yet", rejected.clone(), false, false, Does::TellFirst),
+            ("another outcome", told(Outcome::Delivered), true, false, Does::Nothing),
+            ("rejected once more since", later, true, false, Does::Nothing),
+            ("reopened by it", by(replay), true, true, Does::Nothing),
+            ("reopened by it in a step that is not true", by(replay), false, false, Does::Reopen),
+            ("reopened by another", by(other), true, false, Does::Nothing),
+            ("reopened by another in a step that is not true", by(other), false, false, Does::Nothing),
+            ("reopened by it, and tried since in a step that is not true", by(replay), false, true, Does::Nothing),
+            ("ended again at the same moment", Delivery { replayed: Some(replay), ..rejected.clone() }, true, false, Does::Nothing),
         ] {
             let known = Known { delivery, is_told };
-            assert_eq!(does(replay, Some(&known)), expected, "{what}");
-            assert_eq!(is_left_behind(&known), known.delivery.outcome.is_none() && !is_told, "{what}");
+            assert_eq!(does(replay, Some(&known), is_counted), expected, "{what}");
         }
-        assert_eq!(does(replay, None), Does::Nothing);
+        assert_eq!(does(replay, None, false), Does::Nothing);
     }
 
     #[test]

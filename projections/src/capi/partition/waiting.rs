@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use schemas::{delivery::Delivery, id::PixelId, time::Time, topic::Topic};
 
-use super::{CENSUS_US, Partition, replaying::is_left_behind};
+use super::{CENSUS_US, Partition};
 use crate::capi::{
     Error,
     classify::Class,
@@ -43,12 +43,13 @@ impl Partition {
         // No request was made yet in this process: what waits says how it was with the pixel before.
         let is_new = lane.access.is_none();
         let mut was_refused = false;
-        for row in rows {
+        for found in rows {
+            let row = &found.row;
             if lane.busy.contains(&row.dispatch.dedup_key) {
                 passed_over += 1;
                 continue;
             }
-            if row.due_at > eager_until {
+            if row.due_at > eager_until && found.is_counted {
                 let at = lane.due_at(row.due_at);
                 self.agenda.note(pixel, at);
                 continue;
@@ -56,21 +57,26 @@ impl Partition {
             let known = self.deliveries.delivery(pixel, &row.dispatch.dedup_key).await?;
             if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
-                if !known.is_told {
-                    self.books.tell(known.delivery.clone(), true, now);
+                if known.is_told {
+                    self.books.drop_row(row);
+                } else {
+                    self.books.tell(known.delivery.clone(), Some(&found), now);
                 }
-                self.books.drop_row(&row, !known.is_told);
                 continue;
             }
-            let is_left_behind = known.as_ref().is_some_and(is_left_behind);
+            let is_reopened = known.as_ref().is_some_and(|known| known.delivery.replayed.is_some());
             let delivery = known.map(|known| known.delivery);
             was_refused |= is_new && delivery.as_ref().is_some_and(was_at_fault);
-            if is_left_behind {
+            if !found.is_counted {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
-                self.books.reopen(Item::waited(row, delivery, now, &self.room.pending), now);
+                if is_reopened {
+                    self.books.reopen(Item::waited(found, delivery, now, &self.room.pending), now);
+                } else {
+                    self.books.adopt(found, delivery, now, &self.room.pending);
+                }
                 continue;
             }
-            let item = Item::waited(row, delivery, now, &self.room.pending);
+            let item = Item::waited(found, delivery, now, &self.room.pending);
             match schedule::standing(&item.dispatch, item.delivery.as_deref(), now, resend_us) {
                 Standing::End(outcome, reason) => {
                     lane.busy.insert(item.dispatch.dedup_key.clone());
@@ -127,7 +133,7 @@ impl Partition {
         let mine = |pixel: &PixelId| self.room.storage.partition_of(Topic::Dispatch, pixel.as_str().as_bytes()) == self.number;
         let mut pixels: Vec<PixelId> = directory.all().2.map(|pixel| pixel.id.clone()).filter(mine).collect();
         let rows = self.deliveries.due(self.number, None, horizon, CENSUS_ROWS).await?;
-        pixels.extend(rows.into_iter().map(|row| row.dispatch.pixel_id));
+        pixels.extend(rows.into_iter().map(|found| found.row.dispatch.pixel_id));
         for pixel in pixels {
             self.lanes.entry(pixel.clone()).or_default().due_at(now);
             self.agenda.at_once(&pixel);

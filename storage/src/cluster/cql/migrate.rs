@@ -9,7 +9,7 @@ use super::CqlConfig;
 use crate::OpenError;
 
 /// The files, in the order in which they are applied. A new table or column is a new file at the end; an old file is never changed.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 17] = [
     ("01_seen", include_str!("../../../../schemas/cql/01_seen.cql")),
     ("02_purchases", include_str!("../../../../schemas/cql/02_purchases.cql")),
     ("03_leads", include_str!("../../../../schemas/cql/03_leads.cql")),
@@ -26,6 +26,7 @@ const FILES: [(&str, &str); 16] = [
     ("14_waiting_hours", include_str!("../../../../schemas/cql/14_waiting_hours.cql")),
     ("15_topics", include_str!("../../../../schemas/cql/15_topics.cql")),
     ("16_moves", include_str!("../../../../schemas/cql/16_moves.cql")),
+    ("17_waiting.begins", include_str!("../../../../schemas/cql/17_waiting.begins.cql")),
 ];
 
 /// Makes what is missing. Safe to run twice, and by two at once.
@@ -52,11 +53,16 @@ pub(super) async fn migrate(session: &Session, config: &CqlConfig) -> Result<Vec
         if applied.contains_key(name) {
             continue;
         }
-        session.query_unpaged(statement(text), ()).await.map_err(|error| failed(name, &error))?;
+        let applied_now = session.query_unpaged(statement(text), ()).await.map_err(|error| failed(name, &error));
+        match column(name) {
+            // CQL has no `ADD IF NOT EXISTS` that both servers know: somebody else, or an earlier run, may have made it.
+            Some(column) if applied_now.is_err() && has_column(session, keyspace, table(name), column).await? => {}
+            _ => drop(applied_now?),
+        }
         let mut note = Statement::new("INSERT INTO schema_migrations (name, checksum, applied_at) VALUES (?, ?, toTimestamp(now()))");
         note.set_consistency(Consistency::Quorum);
         session.query_unpaged(note, (name, checksum(text))).await.map_err(|error| failed(name, &error))?;
-        made.push(format!("{keyspace}.{}", table(name)));
+        made.push(format!("{keyspace}.{}", what(name)));
     }
     session.await_schema_agreement().await.map_err(|error| failed("the tables", &error))?;
     Ok(made)
@@ -152,8 +158,25 @@ fn checksum(text: &str) -> String {
     hex::encode(Sha256::digest(statement(text).as_bytes()))
 }
 
+async fn has_column(session: &Session, keyspace: &str, table: &str, column: &str) -> Result<bool, String> {
+    let mut question = Statement::new(format!(
+        "SELECT column_name FROM system_schema.columns WHERE keyspace_name = '{keyspace}' AND table_name = '{table}'"
+    ));
+    question.set_consistency(Consistency::One);
+    rows::<(String,)>(session, question).await.map(|columns| columns.iter().any(|(name,)| name == column))
+}
+
+/// What a file makes: a table, or `table.column`.
+fn what(name: &str) -> &str {
+    name.split_once('_').map_or(name, |(_, what)| what)
+}
+
 fn table(name: &str) -> &str {
-    name.split_once('_').map_or(name, |(_, table)| table)
+    what(name).split('.').next().unwrap_or_default()
+}
+
+fn column(name: &str) -> Option<&str> {
+    what(name).split_once('.').map(|(_, column)| column)
 }
 
 #[cfg(test)]
@@ -164,8 +187,12 @@ mod tests {
     fn every_file_makes_the_table_it_is_named_after_and_says_key_writer_and_retention() {
         for (at, (name, text)) in FILES.iter().enumerate() {
             assert!(name.starts_with(&format!("{:02}_", at + 1)), "{name} stands in its order");
-            assert!(statement(text).starts_with(&format!("CREATE TABLE IF NOT EXISTS {} (", table(name))), "{name}");
-            for word in ["-- Key: ", "Writer: ", "Keep: "] {
+            let begins = match column(name) {
+                None => format!("CREATE TABLE IF NOT EXISTS {} (", table(name)),
+                Some(column) => format!("ALTER TABLE {} ADD {column} ", table(name)),
+            };
+            assert!(statement(text).starts_with(&begins), "{name}");
+            for word in ["-- Key", "Writer: ", "Keep: "] {
                 assert!(text.contains(word), "{name} does not say {word}");
             }
         }

@@ -133,11 +133,11 @@ fn puts_of_moved<'a>(
             let ttl_s = settled.map_or(Some(0), |settled| left_s(DELIVERY_DAYS, settled, now));
             ttl_s.map(|ttl_s| write::put_delivery(to, delivery, STAMP, ttl_s)).into_iter().collect()
         }
-        Row::Waiting(waiting) => {
+        Row::Waiting(waiting) | Row::WaitingBegins(waiting) => {
             let mut waiting = waiting.clone();
             waiting.partition = dispatch_partition(waiting.dispatch.pixel_id.as_str());
             waiting.offset = 0; // it stands nowhere in the cluster's log: the row is all there is
-            write::put_waiting(to, &waiting, STAMP, now)
+            write::put_waiting(to, &waiting, false, STAMP, now)
         }
         // Facts and keys say themselves how old they are, and never leave.
         Row::Purchase(_) | Row::Lead(_) | Row::PersonKey(_) => write::puts_of(to, row, STAMP, now),

@@ -94,9 +94,11 @@ statements! {
     page_deliveries: Idempotent, "SELECT delivery FROM deliveries";
     put_waiting: Idempotent,
         "INSERT INTO waiting (pixel, deadline_hour, dedup_key, due_at, waiting) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?";
+    begin_waiting: Idempotent,
+        "INSERT INTO waiting (pixel, deadline_hour, dedup_key, due_at, waiting, begins) VALUES (?, ?, ?, ?, ?, true) USING TIMESTAMP ? AND TTL ?";
     drop_waiting: Idempotent, "DELETE FROM waiting USING TIMESTAMP ? WHERE pixel = ? AND deadline_hour = ? AND dedup_key = ?";
-    get_waiting: Idempotent, "SELECT waiting FROM waiting WHERE pixel = ? AND deadline_hour = ? AND dedup_key = ?";
-    hour_waiting: Idempotent, "SELECT due_at, waiting FROM waiting WHERE pixel = ? AND deadline_hour = ?";
+    get_waiting: Idempotent, "SELECT waiting, WRITETIME(begins) FROM waiting WHERE pixel = ? AND deadline_hour = ? AND dedup_key = ?";
+    hour_waiting: Idempotent, "SELECT due_at, waiting, WRITETIME(begins) FROM waiting WHERE pixel = ? AND deadline_hour = ?";
     page_waiting: Idempotent, "SELECT waiting FROM waiting WHERE pixel = ? AND deadline_hour = ? AND dedup_key > ? LIMIT ?";
     put_hour: Idempotent,
         "INSERT INTO waiting_hours (dispatch_partition, pixel, deadline_hour, is_marked) VALUES (?, ?, ?, true) USING TIMESTAMP ? AND TTL ?";

@@ -8,8 +8,15 @@ use crate::ledger::Page;
 const TABLE: &str = "waiting";
 
 impl Ledger {
-    /// Dispatches of a partition that are due, of one pixel or of all, earliest deadline first.
-    pub(crate) async fn due(&self, partition: u32, pixel: Option<&PixelId>, now: Time, limit: usize) -> Result<Vec<Waiting>, LedgerError> {
+    /// Dispatches of a partition that are due, of one pixel or of all, earliest deadline first; each with the stamp of the step in which it
+    /// began to wait.
+    pub(crate) async fn due(
+        &self,
+        partition: u32,
+        pixel: Option<&PixelId>,
+        now: Time,
+        limit: usize,
+    ) -> Result<Vec<(Waiting, Option<i64>)>, LedgerError> {
         let to = self.statements()?;
         let mut hours = match pixel {
             Some(pixel) => self.all_rows::<(String, i64)>(&to.get_hours_of, (partition as i32, pixel.as_str()), "waiting_hours").await?,
@@ -21,13 +28,14 @@ impl Ledger {
             if found.len() >= limit {
                 break;
             }
-            for (due_at, waiting) in self.all_rows::<(i64, String)>(&to.hour_waiting, (pixel.as_str(), hour), TABLE).await? {
+            let rows = self.all_rows::<(i64, String, Option<i64>)>(&to.hour_waiting, (pixel.as_str(), hour), TABLE).await?;
+            for (due_at, waiting, began) in rows {
                 if due_at > now.micros() {
                     continue;
                 }
                 let row: Waiting = from_json(TABLE, &waiting)?;
                 if row.partition == partition {
-                    found.push(row);
+                    found.push((row, began));
                 }
             }
         }
@@ -63,11 +71,16 @@ impl Ledger {
         Ok(Page { rows, next: None })
     }
 
-    /// One waiting dispatch.
-    pub(crate) async fn waiting(&self, pixel: &PixelId, deadline_hour: i64, dedup_key: &str) -> Result<Option<Waiting>, LedgerError> {
+    /// One waiting dispatch, with the stamp of the step in which it began to wait.
+    pub(crate) async fn waiting(
+        &self,
+        pixel: &PixelId,
+        deadline_hour: i64,
+        dedup_key: &str,
+    ) -> Result<Option<(Waiting, Option<i64>)>, LedgerError> {
         let values = (pixel.as_str(), deadline_hour, dedup_key);
-        match self.one_row::<(String,)>(&self.statements()?.get_waiting, values, TABLE).await? {
-            Some((waiting,)) => from_json(TABLE, &waiting).map(Some),
+        match self.one_row::<(String, Option<i64>)>(&self.statements()?.get_waiting, values, TABLE).await? {
+            Some((waiting, began)) => Ok(Some((from_json(TABLE, &waiting)?, began))),
             None => Ok(None),
         }
     }

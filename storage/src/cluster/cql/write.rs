@@ -83,7 +83,8 @@ pub(super) fn puts_of<'a>(to: &'a Statements, row: &'a Row, stamp: i64, now: Tim
         Row::Delivery(delivery) | Row::DeliveryNote(delivery) => {
             vec![put_delivery(to, delivery, stamp, if delivery.outcome.is_some() { seconds(DELIVERY_DAYS) } else { 0 })]
         }
-        Row::Waiting(waiting) => put_waiting(to, waiting, stamp, now),
+        Row::WaitingBegins(waiting) => put_waiting(to, waiting, true, stamp, now),
+        Row::Waiting(waiting) => put_waiting(to, waiting, false, stamp, now),
         Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
             vec![Put::new(&to.drop_waiting, dedup_key.len(), (stamp, pixel_id.as_str(), *deadline_hour, dedup_key.as_str()))]
         }
@@ -148,12 +149,13 @@ pub(super) fn put_delivery<'a>(to: &'a Statements, delivery: &'a Written, stamp:
     Put::new(&to.put_delivery, key.len() + json.len(), (delivery.pixel_id.as_str(), key, json, stamp, ttl_s))
 }
 
-pub(super) fn put_waiting<'a>(to: &'a Statements, waiting: &Waiting, stamp: i64, now: Time) -> Vec<Put<'a>> {
+pub(super) fn put_waiting<'a>(to: &'a Statements, waiting: &Waiting, begins: bool, stamp: i64, now: Time) -> Vec<Put<'a>> {
+    let put = if begins { &to.begin_waiting } else { &to.put_waiting };
     let (pixel, hour) = (waiting.dispatch.pixel_id.as_str().to_owned(), waiting.deadline_hour);
     let (ttl_s, key, json) = (waiting_ttl_s(hour, now), waiting.dispatch.dedup_key.clone(), json(waiting));
     let mark = Put::new(&to.put_hour, pixel.len(), (waiting.partition as i32, pixel.clone(), hour, stamp, ttl_s));
     let bytes = key.len() + json.len();
-    vec![Put::new(&to.put_waiting, bytes, (pixel, hour, key, waiting.due_at.micros(), json, stamp, ttl_s)), mark]
+    vec![Put::new(put, bytes, (pixel, hour, key, waiting.due_at.micros(), json, stamp, ttl_s)), mark]
 }
 
 fn seconds(days: i64) -> i32 {

@@ -55,7 +55,7 @@ pub(super) fn encode(row: Row, puts: &mut Vec<Put>, merges: &mut Vec<Merge>) {
         Row::Visitor(visitor) => merges.push(Merge::Visitor(visitor)),
         Row::Person(person) => merges.push(Merge::Person(*person)),
         Row::PersonKey(key) => merges.push(Merge::PersonKey(key)),
-        Row::Waiting(waiting) => merges.push(Merge::Waiting(waiting)),
+        Row::Waiting(waiting) | Row::WaitingBegins(waiting) => merges.push(Merge::Waiting(waiting)),
         Row::WaitingDone { pixel_id, deadline_hour, dedup_key } => {
             merges.push(Merge::WaitingDone { key: waiting::key(&pixel_id, deadline_hour, &dedup_key) });
         }
