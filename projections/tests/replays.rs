@@ -185,11 +185,15 @@ async fn killed_at_any_moment_of_a_replay_everything_is_delivered_and_every_copy
             {"fault": "throttle", "share": 0.05}, {"fault": "slow", "ms": 15, "share": 0.5},
         ]))
         .await;
-    for round in 0..40_usize {
-        let part = round * ORDERS / 40..(round + 1) * ORDERS / 40;
+    let rounds = stage.rounds(40) as usize;
+    for round in 0..rounds {
+        let part = round * ORDERS / rounds..(round + 1) * ORDERS / rounds;
         let again = |order: usize| replay_of(&rejected[order], stage.purchase("1", &order.to_string()), 7);
         stage.dispatch(&part.map(again).collect::<Vec<_>>()).await;
-        let sink = stage.sink().await;
+        let (sink, before) = (stage.sink().await, stage.sent());
+        if round % 2 == 0 {
+            eventually("it sends", || async { stage.sent() > before }).await;
+        } // otherwise it may still be finding out where it was
         tokio::time::sleep(Duration::from_millis(round as u64 * 17 % 60)).await; // whatever it has reached
         sink.kill().await;
     }

@@ -31,6 +31,7 @@ use schemas::{
     topic::{Group, Topic},
     world::World,
 };
+use scylla::{client::session_builder::SessionBuilder, statement::unprepared::Statement};
 use serde_json::{Value, json, value::RawValue};
 use storage::{Append, ClusterConfig, CqlConfig, KafkaConfig, Step, Storage, Stored};
 use tokio::task::JoinHandle;
@@ -107,6 +108,26 @@ impl Engine {
                 let process = ClusterConfig { instance: Uuid::now_v7().to_string(), ..(**config).clone() };
                 Storage::open_cluster(process, Uuid::now_v7()).await.expect("the store opens")
             }
+        }
+    }
+}
+
+/// Each table costs the servers memory for as long as it is there, and a run makes hundreds.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let Self::Cluster(config) = self else { return };
+        let CqlConfig { nodes, keyspace, .. } = config.cql.clone();
+        let removing = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let session = SessionBuilder::new().known_nodes(nodes).build().await.expect("the server answers");
+                let mut removal = Statement::new(format!("DROP KEYSPACE IF EXISTS {keyspace}"));
+                removal.set_request_timeout(Some(PATIENCE));
+                session.query_unpaged(removal, ()).await.expect("the keyspace is dropped");
+            });
+        });
+        if removing.join().is_err() {
+            eprintln!("a keyspace stayed behind");
         }
     }
 }
@@ -244,6 +265,14 @@ impl Stage {
         };
         let stop = CancellationToken::new();
         Sink { storage, is_shared, task: tokio::spawn(run(parts, stop.clone())), stop }
+    }
+
+    /// How often a sink is killed: on servers each start takes seconds.
+    pub fn rounds(&self, embedded: u64) -> u64 {
+        match self.engine {
+            Engine::Embedded(_) => embedded,
+            Engine::Cluster(_) => embedded / 4,
+        }
     }
 
     pub fn move_clock(&self, us: i64) {
@@ -398,6 +427,11 @@ impl Stage {
     pub async fn requests(&self) -> Vec<Value> {
         let url = format!("{}/sandbox/requests?limit=10000", self.config.base_url);
         self.http.get(url).send().await.expect("the box answers").json().await.expect("a list")
+    }
+
+    /// How many requests have come to Meta.
+    pub fn sent(&self) -> u64 {
+        self.reports().values().map(|totals| totals.requests).sum()
     }
 
     /// Server copies at Meta.
