@@ -2,7 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use futures_util::future::try_join_all;
 use schemas::{delivery::Delivery, id::PixelId, time::Time, topic::Topic};
+use storage::{Deliveries, Known, KnownWaiting};
 
 use super::{CENSUS_US, Partition};
 use crate::capi::{
@@ -19,6 +21,8 @@ const ROW_BYTES: usize = 2_048;
 const MEMORY_US: i64 = 100_000;
 /// How long until a lane with more rows than one look can show is surveyed again.
 const SURVEY_US: i64 = 10 * schemas::time::SECOND_US;
+/// Deliveries asked for at a time, half of what the cluster's driver lets be on their way.
+const READS_AT_ONCE: usize = 64;
 /// Rows read in a census.
 const CENSUS_ROWS: usize = 1_000;
 
@@ -43,18 +47,20 @@ impl Partition {
         // No request was made yet in this process: what waits says how it was with the pixel before.
         let is_new = lane.access.is_none();
         let mut was_refused = false;
+        let mut wanted = Vec::with_capacity(rows.len());
         for found in rows {
-            let row = &found.row;
-            if lane.busy.contains(&row.dispatch.dedup_key) {
+            if lane.busy.contains(&found.row.dispatch.dedup_key) {
                 passed_over += 1;
-                continue;
-            }
-            if row.due_at > eager_until && found.is_counted {
-                let at = lane.due_at(row.due_at);
+            } else if found.row.due_at > eager_until && found.is_counted {
+                let at = lane.due_at(found.row.due_at);
                 self.agenda.note(pixel, at);
-                continue;
+            } else {
+                wanted.push(found);
             }
-            let known = self.deliveries.delivery(pixel, &row.dispatch.dedup_key).await?;
+        }
+        let recorded = recorded(&self.deliveries, pixel, &wanted).await?;
+        for (found, known) in wanted.into_iter().zip(recorded) {
+            let row = &found.row;
             if let Some(known) = known.as_ref().filter(|known| known.delivery.outcome.is_some()) {
                 lane.busy.insert(row.dispatch.dedup_key.clone());
                 if known.is_told {
@@ -140,6 +146,16 @@ impl Partition {
         }
         Ok(())
     }
+}
+
+/// What is recorded of rows of a pixel, several asked for at a time: in a cluster each answer is a way there and back.
+async fn recorded(deliveries: &Deliveries, pixel: &PixelId, rows: &[KnownWaiting]) -> Result<Vec<Option<Known>>, Error> {
+    let mut recorded = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(READS_AT_ONCE) {
+        let answers = rows.iter().map(|found| deliveries.delivery(pixel, &found.row.dispatch.dedup_key));
+        recorded.extend(try_join_all(answers).await?);
+    }
+    Ok(recorded)
 }
 
 /// Whether a delivery waits because something is wrong with its pixel.
