@@ -17,10 +17,12 @@ use schemas::{
     id::{FunnelId, PixelId, WorkspaceId},
     money::Currency,
     secret::NONCE_BYTES,
+    site::Site,
     topic::Topic,
     world::World,
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 use storage::Append;
 
 use crate::{ACCESS_TOKEN_PURPOSE, API_KEY_PURPOSE, Desk, refuse::Refused, wish::Wish};
@@ -51,6 +53,7 @@ struct FunnelMade {
     name: String,
     currency: Currency,
     server_leg_wait_s: u32,
+    site: Site,
 }
 
 #[derive(Serialize)]
@@ -95,8 +98,10 @@ pub(crate) async fn create_funnel(State(desk): State<Arc<Desk>>, mut wish: Wish)
     let currency = wish.text_if_any("currency")?;
     let currency = Currency::parse(currency.as_deref().unwrap_or("USD")).map_err(|error| Refused::invalid("currency", error))?;
     let server_leg_wait_s = wait(&mut wish)?.unwrap_or(SERVER_LEG_WAIT_S);
+    let site = wish.object_if_any("site")?;
     wish.done()?;
-    let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency, server_leg_wait_s };
+    let site = site_with(&Site::default(), site)?;
+    let funnel = Funnel { id: FunnelId::new(random(&*desk.parts.world)), workspace_id, name, currency, server_leg_wait_s, site };
     let answer = FunnelMade::of(&funnel);
     desk.change(vec![Change::FunnelCreated(funnel)]).await?;
     Ok(created(answer))
@@ -110,13 +115,19 @@ pub(crate) async fn set_funnel(
 ) -> Result<Json<impl Serialize>, Refused> {
     let id = FunnelId::parse(&id).map_err(|error| Refused::invalid("id", error))?;
     let server_leg_wait_s = wait(&mut wish)?;
+    let site = wish.object_if_any("site")?;
     wish.done()?;
     let known = desk.parts.directory.load().funnel(id.as_str()).map(|entry| entry.funnel.clone());
     let known = known.ok_or(schemas::directory::FoldError::NoFunnel(id))?;
-    let funnel = Funnel { server_leg_wait_s: server_leg_wait_s.unwrap_or(known.server_leg_wait_s), ..known };
+    let site = site_with(&known.site, site)?;
+    let funnel = Funnel { server_leg_wait_s: server_leg_wait_s.unwrap_or(known.server_leg_wait_s), site, ..known };
     let answer = FunnelMade::of(&funnel);
     desk.change(vec![Change::FunnelCreated(funnel)]).await?;
     Ok(Json(answer))
+}
+
+fn site_with(known: &Site, named: Option<Map<String, Value>>) -> Result<Site, Refused> {
+    known.with(named.unwrap_or_default()).map_err(|why| Refused::field("invalid", "site", why))
 }
 
 fn wait(wish: &mut Wish) -> Result<Option<u32>, Refused> {
@@ -187,8 +198,8 @@ impl Desk {
 
 impl FunnelMade {
     fn of(funnel: &Funnel) -> Self {
-        let Funnel { id, workspace_id, name, currency, server_leg_wait_s } = funnel.clone();
-        Self { id, workspace_id, name, currency, server_leg_wait_s }
+        let Funnel { id, workspace_id, name, currency, server_leg_wait_s, site } = funnel.clone();
+        Self { id, workspace_id, name, currency, server_leg_wait_s, site }
     }
 }
 

@@ -154,7 +154,7 @@ async fn what_was_made_is_there_when_it_is_answered_and_lists_tell_no_secrets() 
     let lists = [case.get("/api/v1/workspaces").await, case.get("/api/v1/funnels").await, case.get("/api/v1/pixels").await];
     let expected = [
         json!([{"id": workspace["id"], "name": "Acme"}]),
-        json!([{"id": funnel["id"], "workspace_id": workspace["id"], "name": "Shop", "currency": "EUR", "server_leg_wait_s": 60, "pixels": ["123"]}]),
+        json!([{"id": funnel["id"], "workspace_id": workspace["id"], "name": "Shop", "currency": "EUR", "server_leg_wait_s": 60, "site": {}, "pixels": ["123"]}]),
         json!([{"id": "123", "workspace_id": workspace["id"], "funnels": [funnel["id"]], "test_event_code": null, "state": "ok",
                 "first_loss_hour": null}]),
     ];

@@ -63,6 +63,15 @@ impl Wish {
         }
     }
 
+    /// An object that may be absent or null.
+    pub(crate) fn object_if_any(&mut self, field: &'static str) -> Result<Option<Map<String, Value>>, Refused> {
+        match self.0.remove(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(object)),
+            Some(_) => Err(Refused::field("invalid", field, format!("{field} must be an object"))),
+        }
+    }
+
     #[cfg(test)]
     pub(crate) fn of(wish: Value) -> Self {
         match wish {

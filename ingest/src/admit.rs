@@ -45,6 +45,7 @@ mod tests {
             name: "shop".into(),
             currency: Currency::parse("USD").expect("a currency"),
             server_leg_wait_s: 0,
+            site: schemas::site::Site::default(),
         };
         let funnel = FunnelEntry { api_key_lookup: keys.lookup("rm_good"), pixels: Vec::new(), funnel };
         for (given, status) in [

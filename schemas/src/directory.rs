@@ -10,6 +10,7 @@ use crate::{
     id::{FunnelId, PixelId, WorkspaceId},
     money::Currency,
     secret::{Lookup, Sealed},
+    site::Site,
     time::Time,
 };
 
@@ -84,6 +85,9 @@ pub struct Funnel {
     /// How long a browser purchase with an `order_id` waits for its server leg before Meta hears of it, in seconds; 0 switches it off.
     #[serde(default = "server_leg_wait_s")]
     pub server_leg_wait_s: u32,
+    /// How its pages behave, and which may send.
+    #[serde(default)]
+    pub site: Site,
 }
 
 /// How long a browser purchase waits for its server leg, in seconds, unless its funnel says otherwise: backends tell of a sale within

@@ -32,6 +32,7 @@ pub mod receipt;
 pub mod row;
 pub mod secret;
 pub mod session;
+pub mod site;
 pub mod time;
 pub mod topic;
 pub mod verdict;

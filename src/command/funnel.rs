@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{Base, Object, Reach, desk::Desk};
 
@@ -42,7 +42,11 @@ enum Verb {
         funnel: String,
         /// How long a browser purchase waits for its webhook before Meta hears of it; 0 switches it off
         #[arg(long, value_name = "SECONDS")]
-        server_leg_wait_s: u32,
+        server_leg_wait_s: Option<u32>,
+        /// A setting of its pages, as consent=pending or allowed_origins=https://a.example,https://b.example; without a value its default.
+        /// May be given several times
+        #[arg(long, value_name = "SETTING=VALUE")]
+        site: Vec<String>,
         /// Print one JSON object
         #[arg(long)]
         json: bool,
@@ -60,12 +64,13 @@ enum Verb {
 }
 
 /// What is shown of one funnel.
-const COLUMNS: [(&str, &str); 5] = [
+const COLUMNS: [(&str, &str); 6] = [
     ("funnel", "id"),
     ("workspace", "workspace_id"),
     ("name", "name"),
     ("currency", "currency"),
     ("server leg wait s", "server_leg_wait_s"),
+    ("site", "site"),
 ];
 
 impl Funnel {
@@ -78,9 +83,10 @@ impl Funnel {
                 desk.leave().await;
                 super::print(&answer?, json, &COLUMNS)?;
             }
-            Verb::Set { funnel, server_leg_wait_s, json, reach } => {
+            Verb::Set { funnel, server_leg_wait_s, site, json, reach } => {
+                let site = site.iter().map(|setting| named(setting)).collect::<Result<Map<String, Value>, _>>()?;
                 let desk = Desk::reach(base, &reach).await?;
-                let wish = json!({"server_leg_wait_s": server_leg_wait_s});
+                let wish = json!({"server_leg_wait_s": server_leg_wait_s, "site": site});
                 let answer = desk.patch::<Box<Object>>(&format!("funnels/{funnel}"), &wish).await;
                 desk.leave().await;
                 super::print(&answer?, json, &COLUMNS)?;
@@ -102,4 +108,17 @@ impl Funnel {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// A setting of a funnel's pages as the desk takes it.
+fn named(setting: &str) -> anyhow::Result<(String, Value)> {
+    let (name, value) = setting.split_once('=').ok_or_else(|| anyhow::anyhow!("--site takes SETTING=VALUE, and {setting:?} has no ="))?;
+    let value = match (name, value) {
+        (_, "") => Value::Null,
+        ("allowed_origins", list) => list.split(',').map(str::trim).collect(),
+        (_, "true") => Value::Bool(true),
+        (_, "false") => Value::Bool(false),
+        (_, text) => text.into(),
+    };
+    Ok((name.to_owned(), value))
 }

@@ -33,6 +33,11 @@ async fn a_funnels_settings_can_be_changed_and_the_rest_stays() {
         (id.as_str(), json!({}), 200),
         (id.as_str(), json!({"server_leg_wait_s": "soon"}), 400),
         (id.as_str(), json!({"currency": "USD"}), 400),
+        (id.as_str(), json!({"site": {"consent": "pending", "dnt": true, "cookie_domain": "shop.example"}}), 200),
+        (id.as_str(), json!({"site": {"dnt": null, "allowed_origins": ["https://Shop.example"]}}), 200),
+        (id.as_str(), json!({"site": {"consent": "maybe"}}), 400),
+        (id.as_str(), json!({"site": {"no_such": 1}}), 400),
+        (id.as_str(), json!({"site": "pending"}), 400),
         ("fn_none", json!({"server_leg_wait_s": 5}), 404),
         ("no such", json!({"server_leg_wait_s": 5}), 400),
     ] {
@@ -43,5 +48,6 @@ async fn a_funnels_settings_can_be_changed_and_the_rest_stays() {
     let listed: Value = serde_json::from_str(&case.get("/api/v1/funnels").await).expect("a list");
     let mut expected = funnel;
     (expected["server_leg_wait_s"], expected["pixels"]) = (json!(5), json!(["123"]));
+    expected["site"] = json!({"allowed_origins": ["https://shop.example"], "consent": "pending", "cookie_domain": "shop.example"});
     assert_eq!(listed, json!([expected]));
 }

@@ -16,6 +16,7 @@ use schemas::{
     id::{FunnelId, PixelId, WorkspaceId},
     money::Currency,
     secret::{Key, NONCE_BYTES},
+    site::Site,
     time::Time,
     topic::Topic,
     verdict::{Answer, Verdict},
@@ -63,6 +64,8 @@ fn directory(keys: &Key) -> Directory {
     let (workspace, funnel) = (WorkspaceId::parse("ws_1").expect("an id"), FunnelId::parse("fn_1").expect("an id"));
     let pixel = PixelId::parse("1234567890").expect("an id");
     let sealed = |text: &str| keys.seal("test", text.as_bytes(), [3; NONCE_BYTES]);
+    let site = serde_json::json!({"allowed_origins": ["https://*.shop.example", "https://shop.example"], "cookie_domain": "shop.example",
+        "consent": "pending", "dnt": true});
     let mut directory = Directory::default();
     for change in [
         Change::WorkspaceCreated(Workspace {
@@ -77,6 +80,15 @@ fn directory(keys: &Key) -> Directory {
             name: "Shop".into(),
             currency: Currency::parse("EUR").expect("a currency"),
             server_leg_wait_s: 60,
+            site: Site::default(),
+        }),
+        Change::FunnelCreated(Funnel {
+            id: FunnelId::parse("fn_site").expect("an id"),
+            workspace_id: workspace.clone(),
+            name: "A shop and its own pages".into(),
+            currency: Currency::parse("EUR").expect("a currency"),
+            server_leg_wait_s: 60,
+            site: Site::default().with(site.as_object().expect("an object").clone()).expect("settings"),
         }),
         Change::PixelSet(Pixel { id: pixel.clone(), workspace_id: workspace, access_token: sealed("EAAB"), test_event_code: None }),
         Change::PixelLinked { funnel_id: funnel, pixel_id: pixel },
@@ -237,6 +249,11 @@ pub struct Reply {
 impl Reply {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
+    /// All values of a header that may stand several times.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.head.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
     }
 
     pub fn json(&self) -> Value {
