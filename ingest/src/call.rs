@@ -63,6 +63,11 @@ impl Call {
         (!bytes.is_empty()).then(|| String::from_utf8_lossy(bytes))
     }
 
+    /// The page's origin, as a browser says it.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.headers().get(header::ORIGIN)?.to_str().ok()
+    }
+
     /// The id in the answer's `x-request-id`: a trusted proxy's, or ours.
     pub(crate) fn request_id(&self) -> HeaderValue {
         let given = self.by_proxy.then(|| self.headers().get(REQUEST_ID)).flatten();

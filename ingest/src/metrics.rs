@@ -24,6 +24,8 @@ pub struct Metrics {
     connections: IntGauge,
     verdict_seconds: Histogram,
     verdict_timeouts: IntCounter,
+    /// Purchases of pages without an order: no webhook can join them.
+    pub(crate) unpaired: IntCounter,
     by_route: [ByRoute; 4],
     by_kind: [ByKind; 4],
 }
@@ -73,6 +75,11 @@ impl Metrics {
         .expect("a fixed name");
         let verdict_timeouts = IntCounter::new("rapidmetrics_ingest_verdict_timeouts_total", "Webhooks answered 202, without a verdict.")
             .expect("a fixed name");
+        let unpaired = IntCounter::new(
+            "rapidmetrics_ingest_unpaired_purchases_total",
+            "Purchases that pages told without an order_id: a webhook's telling of the same sale is another purchase.",
+        )
+        .expect("a fixed name");
         let by_route = ROUTES.map(|(_, route)| ByRoute {
             requests: STATUSES.map(|status| requests.with_label_values(&[route, &status.to_string()])),
             seconds: seconds.with_label_values(&[route]),
@@ -82,18 +89,19 @@ impl Metrics {
             invalid: events.with_label_values(&[kind, "invalid"]),
             unavailable: events.with_label_values(&[kind, "unavailable"]),
         });
-        Self { requests, seconds, events, connections, verdict_seconds, verdict_timeouts, by_route, by_kind }
+        Self { requests, seconds, events, connections, verdict_seconds, verdict_timeouts, unpaired, by_route, by_kind }
     }
 
     /// Shows them in a registry.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 6] = [
+        let all: [Box<dyn Collector>; 7] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.events.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.verdict_seconds.clone()),
             Box::new(self.verdict_timeouts.clone()),
+            Box::new(self.unpaired.clone()),
         ];
         all.into_iter().try_for_each(|metric| registry.register(metric))
     }

@@ -22,6 +22,7 @@ pub(crate) enum Refused {
     TooLarge { bytes_max: usize },
     NoFunnel { field: Option<&'static str> },
     WrongKey,
+    Origin,
     TooMany { retry_after_s: u64 },
     MediaType,
     Encoding,
@@ -45,7 +46,7 @@ impl Refused {
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoKey => StatusCode::UNAUTHORIZED,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::WrongKey => StatusCode::FORBIDDEN,
+            Self::WrongKey | Self::Origin => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MediaType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -56,9 +57,7 @@ impl Refused {
 
     fn words(self) -> Refusal {
         match self {
-            Self::NotFound => {
-                Refusal::whole("not_found", "there is nothing at this address; see the documentation for the three that exist")
-            }
+            Self::NotFound => Refusal::whole("not_found", "there is nothing at this address; see the documentation for those that exist"),
             Self::Method { allow } => Refusal::whole("method_not_allowed", format!("this address takes {allow}")),
             Self::NoKey => Refusal::whole("missing_api_key", "send the workspace's API key in the header x-api-key"),
             Self::TooLarge { bytes_max } => Refusal::whole("payload_too_large", format!("the body must be at most {bytes_max} bytes")),
@@ -67,6 +66,10 @@ impl Refused {
                 Refusal { field: field.map(Into::into), ..words }
             }
             Self::WrongKey => Refusal::whole("invalid_api_key", "this API key is not the one of the funnel's workspace"),
+            Self::Origin => Refusal::whole(
+                "origin_not_allowed",
+                "pages of this origin may not send to this funnel; name it with `funnel set ID --site allowed_origins=…`",
+            ),
             Self::TooMany { retry_after_s } => {
                 Refusal::whole("rate_limited", format!("too many requests; come again in {retry_after_s} s"))
             }
@@ -93,6 +96,7 @@ impl Refused {
             | Self::NoFunnel { .. }
             | Self::NoKey
             | Self::WrongKey
+            | Self::Origin
             | Self::MediaType
             | Self::Encoding
             | Self::NotUtf8

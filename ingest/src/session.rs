@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use axum::http::{
     HeaderName, HeaderValue, Method, StatusCode,
     header::{
-        ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-        ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
+        ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+        ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ORIGIN, VARY,
     },
 };
 use http_body_util::Full;
@@ -33,6 +33,8 @@ use crate::{
     metrics::Kind,
     refuse::Refused,
 };
+
+mod renew;
 
 const SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
 
@@ -70,6 +72,9 @@ pub(crate) async fn answer(door: &Door, call: &Call, body: &mut Body) -> Result<
     let text = std::str::from_utf8(&bytes).map_err(|_| Refused::NotUtf8)?;
     let batch = Batch::parse(text)?;
     let funnel = door.directory.load().funnel(&batch.fid).cloned().ok_or(Refused::NoFunnel { field: Some("fid") })?;
+    if !funnel.funnel.site.allows(call.origin()) {
+        return Err(Refused::Origin);
+    }
     let client_ip = call.client_ip(&door.config.trusted_proxies);
     door.limits.admit(&funnel.funnel.id, || client_ip)?;
     let sender = Sender {
@@ -80,19 +85,23 @@ pub(crate) async fn answer(door: &Door, call: &Call, body: &mut Body) -> Result<
         consent: consent(&batch, call.headers().get(SEC_GPC).is_some_and(|gpc| gpc == "1")),
         sent_at: batch.sent_at.filter(|at| at.is_finite()).map(|at| at as i64),
     };
-    take(door, call, &batch, &sender).await
+    let mut reply = take(door, call, &batch, &sender).await?;
+    renew::cookies(&funnel.funnel.site, call, &batch, sender.consent, &mut reply);
+    Ok(reply)
 }
 
 async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) -> Result<Reply, Refused> {
     let mut results = Vec::with_capacity(batch.events.len());
     let mut records: Vec<Append> = Vec::with_capacity(batch.events.len());
     let mut kinds = Vec::with_capacity(batch.events.len());
+    let mut unpaired = 0;
     for json in &batch.events {
         match Event::parse(json.get(), &sender.funnel.funnel.id) {
             Ok(event) => {
                 let id = if records.is_empty() { call.id() } else { door.world.new_id() };
                 records.push(record(batch, sender, &event, json, id));
                 kinds.push(if event.kind == EventKind::Identify { Kind::Identify } else { Kind::Track });
+                unpaired += u64::from(event.is_unpaired_purchase());
                 let warnings = event.warnings.into_iter().map(Cow::Borrowed).collect();
                 results.push(Told { event_id: event.event_id, status: "ok", warnings });
             }
@@ -108,6 +117,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
             if stored.is_ok() { door.metrics.stored(kind) } else { door.metrics.unavailable(kind) }
         }
         stored?;
+        door.metrics.unpaired.inc_by(unpaired);
     }
     Ok(answer::json(StatusCode::OK, &Results { results }))
 }
@@ -170,12 +180,15 @@ fn preflight() -> Reply {
     reply
 }
 
-/// Lets the page's script read any answer of this route, and when to come again. Never with credentials.
+/// Lets the page's script read any answer of this route, and when to come again. With credentials too: a door on a host of the site's own
+/// is sent cookies so that it may renew them, an answer that the page cannot read would look like none, and no cookie gives anybody any
+/// right here.
 pub(crate) fn share(call: &Call, reply: &mut Reply) {
     let shown = reply.status() != StatusCode::OK;
     let headers = reply.headers_mut();
     if let Some(origin) = call.headers().get(ORIGIN) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         headers.insert(VARY, HeaderValue::from_static("origin"));
     } else {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

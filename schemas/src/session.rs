@@ -54,7 +54,7 @@ pub struct Batch<'a> {
     /// What the page knows of the person.
     #[serde(borrow, default)]
     pub person: Option<&'a RawValue>,
-    /// First and last touch: `{"first":{…},"last":{…}}`, of which `fbclid` and `at` (ms) are read.
+    /// First and last touch: `{"first":{…},"last":{…}}`, of which `landing` (an address with its click id) and `at` (ms) are read.
     #[serde(borrow, default)]
     pub attribution: Option<&'a RawValue>,
     /// The events.
@@ -84,6 +84,33 @@ pub enum EventKind {
     /// What the visitor did.
     Track,
 }
+
+/// Said of a purchase without an order: the webhook's telling of it will be another sale.
+const NO_ORDER: &str = "order_id missing: cannot join the webhook's purchase";
+
+macro_rules! standard_events {
+    ($($name:literal),*) => {
+        /// Meta's standard events, which are optimised for, and what is said of a name that is almost one.
+        const STANDARD: &[(&str, &str)] = &[$(($name, concat!("did you mean ", $name, "?"))),*];
+    };
+}
+standard_events!(
+    "PageView",
+    "Purchase",
+    "InitiateCheckout",
+    "AddToCart",
+    "AddPaymentInfo",
+    "Lead",
+    "CompleteRegistration",
+    "ViewContent",
+    "Search",
+    "AddToWishlist",
+    "Subscribe",
+    "StartTrial",
+    "Contact",
+    "Schedule",
+    "SubmitApplication"
+);
 
 /// The name under which an `identify` stands in dedup keys and in the events topic.
 pub const IDENTIFY: &str = "identify";
@@ -153,6 +180,14 @@ impl<'a> Event<'a> {
         let at = fields.get("at").and_then(|at| at.parse().ok());
         let mut warnings = Vec::new();
         let order_id = if name_is_order(kind, &name) { order_id(props, &mut warnings) } else { None };
+        if kind == EventKind::Track {
+            warnings.extend(near_miss(&name));
+        }
+        if let Some(props) = props.filter(|_| kind == EventKind::Track) {
+            warnings.extend(remarks(props, name == "Purchase" && order_id.is_none()));
+        } else if name == "Purchase" {
+            warnings.push(NO_ORDER);
+        }
         let event_id = match &order_id {
             Some(order) => {
                 let id = key::order_event_id(funnel, order);
@@ -170,6 +205,11 @@ impl<'a> Event<'a> {
         let is_pixel_only = fields.get("server") == Some("false");
         let data_use = DataUse::told(&fields);
         Ok(Self { kind, name, visitor_id, event_id, at, props, order_id, is_pixel_only, data_use, warnings })
+    }
+
+    /// Whether it is a purchase that no webhook can join, for it names no order.
+    pub fn is_unpaired_purchase(&self) -> bool {
+        self.kind == EventKind::Track && self.name == "Purchase" && self.order_id.is_none()
     }
 
     /// The dedup key.
@@ -250,6 +290,25 @@ fn is_event_id(id: &str) -> bool {
     (1..=EVENT_ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
 }
 
+/// What is odd about properties and accepted. `lacks_order`: it is a purchase, and an `order_id` that is there was remarked upon.
+fn remarks(props: &RawValue, lacks_order: bool) -> impl Iterator<Item = &'static str> {
+    let fields = Fields::parse(props.get()).unwrap_or_default();
+    let value = fields.get("value");
+    let is_text = value.is_some_and(|value| !value.starts_with(|first: char| first == '-' || first.is_ascii_digit()));
+    let is_bare = value.is_some() && fields.get("currency").is_none_or(|currency| currency == "\"\"");
+    let is_unnamed = lacks_order && fields.get("order_id").is_none_or(|order| order == "\"\"");
+    [(is_text, "value is not a number"), (is_bare, "currency missing"), (is_unnamed, NO_ORDER)]
+        .into_iter()
+        .filter_map(|(is_so, remark)| is_so.then_some(remark))
+}
+
+/// `add to cart` is not what Meta optimises for, and most likely meant to be.
+fn near_miss(name: &str) -> Option<&'static str> {
+    let letters = |text: &'static str| text.bytes().map(|byte| byte.to_ascii_lowercase());
+    let given = || name.bytes().filter(u8::is_ascii_alphabetic).map(|byte| byte.to_ascii_lowercase());
+    STANDARD.iter().find(|(known, _)| *known != name && given().eq(letters(known))).map(|(_, remark)| *remark)
+}
+
 /// On other events an `order_id` is just a property.
 fn name_is_order(kind: EventKind, name: &str) -> bool {
     kind == EventKind::Track && matches!(name, "Purchase" | "Lead")
@@ -282,7 +341,7 @@ mod tests {
             (r#""name":"Purchase","props":{"order_id":" A1 "}"#, "fn_1|purchase|A1", "fn_1:A1", 1),
             (r#""name":"Lead","props":{"order_id":7}"#, "fn_1|lead|7", "fn_1:7", 1),
             (r#""name":"Purchase","props":{"order_id":"{{id}}"}"#, "fn_1|event|v1|Purchase|e1", "e1", 1),
-            (r#""name":"Purchase","props":{"order_id":null}"#, "fn_1|event|v1|Purchase|e1", "e1", 0),
+            (r#""name":"Purchase","props":{"order_id":null}"#, "fn_1|event|v1|Purchase|e1", "e1", 1),
             (r#""name":"AddToCart","props":{"order_id":"A1"}"#, "fn_1|event|v1|AddToCart|e1", "e1", 0),
         ] {
             let json = event(rest);
@@ -291,6 +350,38 @@ mod tests {
                 (event.dedup_key(&funnel()).to_string().as_str(), &*event.event_id, event.warnings.len()),
                 (key, event_id, warnings)
             );
+        }
+    }
+
+    #[test]
+    fn what_is_almost_a_standard_event_is_told_its_name() {
+        for (name, said) in [
+            ("add to cart", Some("did you mean AddToCart?")),
+            ("purchase", Some("did you mean Purchase?")),
+            ("PAGE_VIEW", Some("did you mean PageView?")),
+            ("AddToCart", None),
+            ("Add2Cart", None),
+            ("1-2-3", None),
+        ] {
+            let json = event(&format!(r#""name":"{name}""#));
+            assert_eq!(Event::parse(&json, &funnel()).expect("an event").warnings, said.into_iter().collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_properties_are_remarked_upon() {
+        for (rest, said) in [
+            (r#""name":"Purchase""#, &[NO_ORDER][..]),
+            (r#""name":"Purchase","props":{"value":5,"order_id":""}"#, &["currency missing", NO_ORDER]),
+            (r#""name":"Purchase","props":{"value":"5","currency":"EUR","order_id":"A1"}"#, &["value is not a number"]),
+            (r#""name":"AddToCart","props":{"value":-5.5,"currency":"EUR"}"#, &[]),
+            (r#""name":"AddToCart","props":{"value":null}"#, &[]),
+        ] {
+            let json = event(rest);
+            let mut event = Event::parse(&json, &funnel()).expect("an event");
+            event.warnings.retain(|warning| !warning.contains("replaced"));
+            assert_eq!(event.warnings, said, "{rest}");
+            assert_eq!(event.is_unpaired_purchase(), said.contains(&NO_ORDER), "{rest}");
         }
     }
 

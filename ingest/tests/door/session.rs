@@ -92,7 +92,7 @@ async fn what_is_no_batch_is_an_error_that_the_page_can_read() {
         let (status, code, field) = reply.error();
         assert_eq!((status, code.as_str(), field.as_deref()), error);
         assert_eq!(reply.header("access-control-allow-origin"), Some("https://shop.example"));
-        assert_eq!(reply.header("access-control-allow-credentials"), None);
+        assert_eq!(reply.header("access-control-allow-credentials"), Some("true"), "a page that sent cookies must read it too");
         assert_eq!(reply.header("access-control-expose-headers"), Some("retry-after, x-request-id"));
     }
 }
@@ -107,4 +107,60 @@ async fn an_empty_batch_and_a_preflight_are_answered() {
     assert_eq!((reply.status, reply.header("access-control-allow-origin")), (204, Some("null")));
     let reply = house.ask("GET /v1/session HTTP/1.1\r\n\r\n").await;
     assert_eq!((reply.status, reply.header("allow")), (405, Some("post, options")));
+}
+
+#[tokio::test]
+async fn a_funnel_that_names_its_pages_takes_no_others() {
+    let house = House::open("").await;
+    for (origin, status) in [
+        ("origin: https://shop.example\r\n", 200),
+        ("origin: https://www.shop.example\r\n", 200),
+        ("", 200), // no page at all
+        ("origin: https://evil.example\r\n", 403),
+        ("origin: http://shop.example\r\n", 403),
+        ("origin: null\r\n", 403),
+    ] {
+        let reply = send(&house, origin, &json!({"fid": "fn_site", "events": [event(&json!({}))]})).await;
+        assert_eq!(reply.status, status, "{origin}");
+        if status == 403 {
+            assert_eq!(reply.error().1, "origin_not_allowed");
+            assert_eq!(reply.header("access-control-allow-origin"), origin.trim().split(' ').nth(1), "the page can read why");
+        }
+    }
+    assert_eq!(house.raw().await.len(), 3);
+}
+
+#[tokio::test]
+async fn on_a_host_of_the_sites_own_the_ids_are_renewed_as_cookies_once_a_day() {
+    let house = House::open("trusted_proxies = [\"127.0.0.0/8\"]").await;
+    let batch = json!({"fid": "fn_site", "consent": "granted", "ids": {"fbp": "fb.1.1596403881668.1116446470", "fbc": "no cookie"},
+        "events": [event(&json!({}))]});
+    let cookies = async |headers: &str, batch: &Value| {
+        let request = post("/v1/session", headers, &batch.to_string());
+        let reply = house.ask(request).await;
+        assert_eq!(reply.status, 200);
+        reply.all("set-cookie").into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let own = "origin: https://www.shop.example\r\nx-forwarded-host: m.shop.example\r\nx-forwarded-proto: https\r\n";
+    assert_eq!(
+        cookies(own, &batch).await,
+        [
+            "_rm_vid=v1; path=/; domain=shop.example; max-age=33696000; samesite=lax; secure",
+            "_fbp=fb.1.1596403881668.1116446470; path=/; domain=shop.example; max-age=7776000; samesite=lax; secure",
+            "_rm_set=1; path=/; domain=shop.example; max-age=86400; samesite=lax; secure; httponly",
+        ]
+    );
+    let none: [String; 0] = [];
+    for (why, headers) in [
+        ("done today", format!("{own}cookie: a=b; _rm_set=1\r\n")),
+        ("another host", "origin: https://www.shop.example\r\nx-forwarded-host: cdn.example\r\n".to_owned()),
+        ("no page", "x-forwarded-host: m.shop.example\r\n".to_owned()),
+    ] {
+        assert_eq!(cookies(&headers, &batch).await, none, "{why}");
+    }
+    for consent in ["denied", "pending"] {
+        let mut batch = batch.clone();
+        batch["consent"] = consent.into();
+        assert_eq!(cookies(own, &batch).await, none, "{consent}");
+    }
 }
