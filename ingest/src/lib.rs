@@ -45,7 +45,7 @@ use body::Body;
 use call::Call;
 use limit::Limits;
 use refuse::Refused;
-use script::Script;
+use script::{File, Script};
 
 /// What the door is handed.
 pub struct Parts {
@@ -92,6 +92,7 @@ pub(crate) struct Door {
 /// The routes, as metrics label them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
+    /// One of the script's files.
     Script,
     Session,
     Webhook,
@@ -101,13 +102,11 @@ pub(crate) enum Route {
 impl Route {
     /// The route of a path, and the funnel in it.
     fn of(path: &str) -> (Self, &str) {
-        match path {
-            "/v1/session" => (Self::Session, ""),
-            "/v1/session.js" => (Self::Script, ""),
-            _ => match path.strip_prefix("/v1/webhook/custom/") {
-                Some(funnel) if !funnel.is_empty() && !funnel.contains('/') => (Self::Webhook, funnel),
-                _ => (Self::Other, ""),
-            },
+        match path.strip_prefix("/v1/webhook/custom/") {
+            Some(funnel) if !funnel.is_empty() && !funnel.contains('/') => (Self::Webhook, funnel),
+            _ if path == "/v1/session" => (Self::Session, ""),
+            _ if File::at(path).is_some() => (Self::Script, ""),
+            _ => (Self::Other, ""),
         }
     }
 }
@@ -126,7 +125,7 @@ impl Door {
         let call = Call::new(head, peer, &self.config.trusted_proxies, self.world.new_id());
         let (route, funnel) = Route::of(call.path());
         let answered = match route {
-            Route::Script => script::answer(self, &call),
+            Route::Script => script::answer(self, &call, File::at(call.path()).unwrap_or(File::Script)),
             Route::Session => session::answer(self, &call, &mut body).await,
             Route::Webhook => webhook::answer(self, &call, funnel, &mut body).await,
             Route::Other => Err(Refused::NotFound),
@@ -153,6 +152,7 @@ mod tests {
         for (path, route) in [
             ("/v1/session", (Route::Session, "")),
             ("/v1/session.js", (Route::Script, "")),
+            ("/v1/session/fn_1.json", (Route::Script, "")),
             ("/v1/webhook/custom/fn_1", (Route::Webhook, "fn_1")),
             ("/v1/webhook/custom/", (Route::Other, "")),
             ("/v1/webhook/custom/fn_1/", (Route::Other, "")),

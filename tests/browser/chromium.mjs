@@ -2,9 +2,10 @@
 
 import { chromium } from 'playwright-core';
 
-const QUIET = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+export const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync'];
 
-export function launch(executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium') {
-  return chromium.launch({ executablePath, args: QUIET });
+/// `rest` are Playwright's own launch options; its `args` come on top of ours.
+export function launch(executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium', { args = [], ...rest } = {}) {
+  return chromium.launch({ executablePath, args: [...FLAGS, ...args], ...rest });
 }

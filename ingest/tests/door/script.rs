@@ -17,7 +17,8 @@ async fn a_known_funnel_gets_its_configuration() {
     assert_eq!(reply.status, 200);
     assert_eq!(
         configuration(&reply),
-        json!({"fid": "fn_1", "api": "http://m.example.com/v1/session", "pixels": ["1234567890"], "currency": "EUR"})
+        json!({"fid": "fn_1", "api": "http://m.example.com/v1/session", "pixels": ["1234567890"], "currency": "EUR",
+            "namespace": "RapidMetrics", "storage": "cookie"})
     );
     for (name, value) in [
         ("content-type", "text/javascript; charset=utf-8"),
@@ -47,6 +48,7 @@ async fn an_unknown_funnel_gets_a_script_that_says_so() {
         let configuration = configuration(&reply);
         assert_eq!((&configuration["fid"], &configuration["unknown"]), (&json!(fid), &json!(true)));
         assert_eq!(configuration["api"], "https://m.example.com/rm/v1/session");
+        assert!(reply.body.contains("console.warn(\"RapidMetrics: unknown funnel\","));
         assert!(!reply.body.contains("</script>") && !reply.body.contains('\u{2028}'));
     }
 }
@@ -61,4 +63,46 @@ async fn only_reading_is_allowed() {
     assert!(head.header("content-length").is_some_and(|length| length.len() > 3));
     let reply = client.reply().await;
     assert_eq!((reply.error().0, reply.header("allow")), (405, Some("get, head")));
+}
+
+#[tokio::test]
+async fn the_settings_of_the_funnels_pages_are_in_the_script_and_in_a_file_of_their_own() {
+    let house = House::open("public_url = \"https://m.shop.example\"").await;
+    let script = house.ask("GET /v1/session.js?fid=fn_site HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let expected = json!({"fid": "fn_site", "api": "https://m.shop.example/v1/session", "pixels": [], "currency": "EUR", "credentials": "include",
+        "namespace": "RapidMetrics", "storage": "cookie", "consent": "pending", "cookie_domain": "shop.example", "dnt": true});
+    assert_eq!(configuration(&script), expected, "and not whose pages may send");
+    let file = house.ask("GET /v1/session/fn_site.json HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!((file.status, file.json()), (200, expected));
+    assert_eq!((file.header("content-type"), file.header("access-control-allow-origin")), (Some("application/json"), Some("*")));
+    let unknown = house.ask("GET /v1/session/fn_none.json HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!((unknown.status, &unknown.json()["unknown"]), (200, &json!(true)));
+}
+
+#[tokio::test]
+async fn the_script_for_all_is_the_same_bytes_for_ever() {
+    let house = House::open("").await;
+    let reply = house.ask("GET /v1/sdk/1.0.0/session.js HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!((reply.status, reply.header("cache-control")), (200, Some("public, max-age=31536000, immutable")));
+    assert_eq!((reply.header("access-control-allow-origin"), reply.body.contains("fn_1")), (Some("*"), false));
+    let again = house.ask("GET /v1/sdk/1.0.0/session.js?fid=fn_1 HTTP/1.1\r\nhost: y\r\n\r\n").await;
+    assert_eq!(again.body, reply.body);
+    assert_eq!(house.ask("GET /v1/sdk/0.0.1/session.js HTTP/1.1\r\nhost: x\r\n\r\n").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_script_comes_compressed_where_the_browser_takes_it() {
+    let house = House::open("").await;
+    let length = async |encodings: &str| {
+        let request = format!("HEAD /v1/session.js?fid=fn_1 HTTP/1.1\r\nhost: x\r\naccept-encoding: {encodings}\r\n\r\n");
+        let mut client = house.connect().await;
+        client.send(&request).await;
+        let head = client.head().await;
+        assert_eq!((head.status, head.header("vary")), (200, Some("accept-encoding")));
+        let length: usize = head.header("content-length").expect("it says how long").parse().expect("a number");
+        (head.header("content-encoding").map(str::to_owned), length)
+    };
+    let (plain, gzip, brotli) = (length("identity").await, length("gzip, deflate").await, length("gzip, deflate, br, zstd").await);
+    assert_eq!([&plain.0, &gzip.0, &brotli.0].map(Option::as_deref), [None, Some("gzip"), Some("br")]);
+    assert!(brotli.1 < gzip.1 && gzip.1 < plain.1 / 2, "{brotli:?} {gzip:?} {plain:?}");
 }

@@ -1,5 +1,7 @@
 //! Where a browser was when an event happened: the page, what Meta knows the browser by, and how Meta may use it.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::Event;
@@ -62,7 +64,9 @@ fn fbc(cookie: Option<String>, url: Option<&str>, referrer: Option<&str>, attrib
 fn touched(attribution: &Fields<'_>, at: Time) -> Option<String> {
     ["last", "first"].into_iter().find_map(|touch| {
         let touch = fields(attribution.raw(touch));
-        let clicked = json::string(touch.get("fbclid")?)?;
+        let text = |name: &str| json::string(touch.get(name)?);
+        // A script before this one told the click itself.
+        let clicked = text("landing").and_then(|landing| click::of_url(&landing)).or_else(|| text("fbclid").map(Cow::into_owned))?;
         let ms = touch.get("at")?.parse::<f64>().ok().filter(|ms| (1.0..=at.millis() as f64).contains(ms))?;
         click::fbc(&clicked, Time::from_millis(ms as i64))
     })
