@@ -108,6 +108,18 @@ test('Do Not Track counts only where the funnel wants it', async () => {
   assert.equal((await s.track('Lead')).status, 'consent');
 });
 
+test('a no that an earlier script wrote down, as a bare word, still holds', async () => {
+  await s.goto();
+  await s.loaded();
+  await s.page.evaluate(() => localStorage.setItem('_rm_consent', 'denied'));
+  await s.named('PageView');
+  const before = s.world.batches.length;
+  await s.goto();
+  await s.loaded();
+  assert.equal((await s.track('Lead')).status, 'consent');
+  assert.equal(s.world.batches.length, before);
+});
+
 test('an address in the page\'s URL is in no request, neither as it stands nor encoded', async () => {
   await s.goto('<script>RapidMetrics.track("Lead", {})</script>', '', { snippet: 'v2', query: '&email=ann@b.example&m=bob%40b.example#to=eve@b.example' });
   await s.named('Lead');

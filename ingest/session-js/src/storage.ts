@@ -48,7 +48,11 @@ export const writeCookie = (name: string, value: string | number, days: number):
 /// The tab's own storage, or the site's. Either may throw on mere access.
 const area = (tab?: unknown): Storage => tab ? sessionStorage : localStorage;
 
-export const load = (key: string, tab?: unknown): any => attempt(() => JSON.parse(area(tab)[key])) || memory[key];
+/// A word as it stands is from before this script: who said no stays out.
+export const load = (key: string, tab?: unknown): any => {
+  const text = attempt(() => area(tab)[key]);
+  return attempt(() => JSON.parse(text!)) || text || memory[key];
+};
 
 /// Nothing removes the key. On the site's own disk there is no person.
 export const store = (key: string, value?: unknown, tab?: unknown): void => {
