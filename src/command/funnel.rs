@@ -41,7 +41,7 @@ enum Verb {
         #[arg(value_name = "ID")]
         funnel: String,
         /// How long a browser purchase waits for its webhook before Meta hears of it; 0 switches it off
-        #[arg(long, value_name = "SECONDS")]
+        #[arg(long, value_name = "SECONDS", required_unless_present = "site")]
         server_leg_wait_s: Option<u32>,
         /// A setting of its pages, as consent=pending or allowed_origins=https://a.example,https://b.example; without a value its default.
         /// May be given several times
