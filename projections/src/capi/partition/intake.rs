@@ -147,7 +147,7 @@ impl Partition {
                 return Ok(());
             }
             match self.deliveries.delivery(&dispatch.pixel_id, &dispatch.dedup_key).await? {
-                Some(known) if self.is_recorded(&known).await? => {
+                Some(known) if self.finish_left(&known).await? => {
                     self.books.done(offset);
                     return Ok(());
                 }
@@ -160,9 +160,9 @@ impl Partition {
         Ok(())
     }
 
-    /// Whether a delivery that is known stands where it belongs, so that its record needs nothing more. What its owner died over, before
-    /// the step was true, is made so: its rows may be there in part.
-    async fn is_recorded(&mut self, known: &Known) -> Result<bool, Error> {
+    /// What an owner died over, before its step was true, is finished: its rows may be there in part. Answers whether the delivery now
+    /// stands where it belongs, so that its record needs nothing more.
+    async fn finish_left(&mut self, known: &Known) -> Result<bool, Error> {
         // One that was told has its outcome, or it waits; one that was replayed had been told before.
         if known.is_told || known.delivery.replayed.is_some() {
             return Ok(true);
