@@ -118,6 +118,11 @@ impl Door {
         Self { intake, answers, directory, keys, world, limits, config, metrics, script: Script::new() }
     }
 
+    /// How browsers reach us: as the settings say, else as the request does.
+    pub(crate) fn base(&self, call: &Call) -> String {
+        self.config.public_url.get().map_or_else(|| call.base(), str::to_owned)
+    }
+
     async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
         let started = Instant::now();
         let (head, body) = request.into_parts();
@@ -125,7 +130,7 @@ impl Door {
         let call = Call::new(head, peer, &self.config.trusted_proxies, self.world.new_id());
         let (route, funnel) = Route::of(call.path());
         let answered = match route {
-            Route::Script => script::answer(self, &call, File::at(call.path()).unwrap_or(File::Script)),
+            Route::Script => script::answer(self, &call),
             Route::Session => session::answer(self, &call, &mut body).await,
             Route::Webhook => webhook::answer(self, &call, funnel, &mut body).await,
             Route::Other => Err(Refused::NotFound),

@@ -143,7 +143,8 @@ impl Script {
     }
 }
 
-pub(crate) fn answer(door: &Door, call: &Call, file: File<'_>) -> Result<Reply, Refused> {
+pub(crate) fn answer(door: &Door, call: &Call) -> Result<Reply, Refused> {
+    let file = File::at(call.path()).ok_or(Refused::NotFound)?;
     if !matches!(*call.method(), Method::GET | Method::HEAD) {
         return Err(Refused::Method { allow: "GET, HEAD" });
     }
@@ -173,7 +174,7 @@ pub(crate) fn answer(door: &Door, call: &Call, file: File<'_>) -> Result<Reply, 
 fn find(door: &Door, call: &Call, file: File<'_>) -> Result<Found, Refused> {
     let script = &door.script;
     let of_funnel = |fid: &str| {
-        let (configuration, is_unknown) = configuration(door, fid, &base(door, call));
+        let (configuration, is_unknown) = configuration(door, fid, &door.base(call));
         (digest(&configuration), configuration, is_unknown)
     };
     Ok(match file {
@@ -194,10 +195,6 @@ fn find(door: &Door, call: &Call, file: File<'_>) -> Result<Found, Refused> {
         File::Version(_) => return Err(Refused::NotFound),
         File::Debug => Found { text: script.debug.clone(), kind: JAVASCRIPT, keep: FOR_MINUTES, etag: etag(digest(&DEBUG), 0) },
     })
-}
-
-fn base(door: &Door, call: &Call) -> String {
-    door.config.public_url.get().map_or_else(|| call.base(), str::to_owned)
 }
 
 /// The owner of the page learns of a wrong id, once a page load.

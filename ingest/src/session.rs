@@ -86,7 +86,7 @@ pub(crate) async fn answer(door: &Door, call: &Call, body: &mut Body) -> Result<
         sent_at: batch.sent_at.filter(|at| at.is_finite()).map(|at| at as i64),
     };
     let mut reply = take(door, call, &batch, &sender).await?;
-    renew::cookies(&funnel.funnel.site, call, &batch, sender.consent, &mut reply);
+    renew::cookies(&funnel.funnel.site, &door.base(call), call, &batch, sender.consent, &mut reply);
     Ok(reply)
 }
 
@@ -102,7 +102,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
                 records.push(record(batch, sender, &event, json, id));
                 kinds.push(if event.kind == EventKind::Identify { Kind::Identify } else { Kind::Track });
                 unpaired += u64::from(event.is_unpaired_purchase());
-                let warnings = event.warnings.into_iter().map(Cow::Borrowed).collect();
+                let warnings = event.warnings.iter().copied().chain(event.remarks()).map(Cow::Borrowed).collect();
                 results.push(Told { event_id: event.event_id, status: "ok", warnings });
             }
             Err(refusal) => {

@@ -27,10 +27,10 @@ const MARKER: &str = "_rm_set";
 /// Longest id that is written: a click id has at most 500 bytes.
 const ID_BYTES_MAX: usize = 700;
 
-/// Adds the cookies to an answer, where the site wants them and the page and this host are both its own.
-pub(super) fn cookies(site: &Site, call: &Call, batch: &Batch<'_>, consent: Option<Consent>, reply: &mut Reply) {
-    let base = call.base();
-    let Some((scheme, host)) = base.split_once("://") else { return };
+/// Adds the cookies to an answer, where the site wants them and the page and the door at `base` are both its own.
+pub(super) fn cookies(site: &Site, base: &str, call: &Call, batch: &Batch<'_>, consent: Option<Consent>, reply: &mut Reply) {
+    let Some((scheme, rest)) = base.split_once("://") else { return };
+    let host = rest.split('/').next().unwrap_or_default();
     let is_own_page = call.origin().and_then(|origin| origin.split("://").nth(1)).is_some_and(|host| site.owns(host));
     let may = site.storage == Keeping::Cookie && !matches!(consent, Some(Consent::Denied | Consent::Pending));
     if !may || !is_own_page || !site.owns(host) || is_marked(call) {

@@ -150,6 +150,9 @@ async fn on_a_host_of_the_sites_own_the_ids_are_renewed_as_cookies_once_a_day() 
             "_rm_set=1; path=/; domain=shop.example; max-age=86400; samesite=lax; secure; httponly",
         ]
     );
+    let named = House::open("public_url = \"https://m.shop.example/rm\"").await;
+    let reply = send(&named, "origin: https://www.shop.example\r\n", &batch).await;
+    assert_eq!(reply.all("set-cookie").len(), 3, "the host that the settings name counts, not the proxy's word");
     let none: [String; 0] = [];
     for (why, headers) in [
         ("done today", format!("{own}cookie: a=b; _rm_set=1\r\n")),
