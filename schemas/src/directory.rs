@@ -86,7 +86,7 @@ pub struct Funnel {
     #[serde(default = "server_leg_wait_s")]
     pub server_leg_wait_s: u32,
     /// How its pages behave, and which may send.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Site::is_usual")]
     pub site: Site,
 }
 

@@ -133,6 +133,11 @@ impl Site {
         }
     }
 
+    /// Whether every setting has its default.
+    pub fn is_usual(&self) -> bool {
+        is_default(self)
+    }
+
     /// Whether a page of that origin may send. A request that names none is no page's, and no rule about pages holds for it.
     pub fn allows(&self, origin: Option<&str>) -> bool {
         match origin {
