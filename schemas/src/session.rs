@@ -1,8 +1,8 @@
 //! The browser's batch, as `session.js` posts it. Door and judge read each event by the same function, so they cannot disagree.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -57,9 +57,9 @@ pub struct Batch<'a> {
     /// First and last touch: `{"first":{…},"last":{…}}`, of which `landing` (an address with its click id) and `at` (ms) are read.
     #[serde(borrow, default)]
     pub attribution: Option<&'a RawValue>,
-    /// The events.
-    #[serde(borrow)]
-    pub events: Vec<&'a RawValue>,
+    /// The events: an array, or the text of one, as pages with an old Prototype.js write it (it teaches every array to become text).
+    #[serde(borrow, deserialize_with = "events")]
+    pub events: Vec<Cow<'a, RawValue>>,
 }
 
 impl<'a> Batch<'a> {
@@ -74,6 +74,29 @@ impl<'a> Batch<'a> {
         }
         Ok(batch)
     }
+}
+
+/// Reads the events in the one pass that reads the batch.
+fn events<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Cow<'de, RawValue>>, D::Error> {
+    struct Events;
+    impl<'de> de::Visitor<'de> for Events {
+        type Value = Vec<Cow<'de, RawValue>>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array of events")
+        }
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut events = Vec::new();
+            while let Some(event) = seq.next_element::<&RawValue>()? {
+                events.push(Cow::Borrowed(event));
+            }
+            Ok(events)
+        }
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let events: Vec<Box<RawValue>> = serde_json::from_str(text).map_err(E::custom)?;
+            Ok(events.into_iter().map(Cow::Owned).collect())
+        }
+    }
+    from.deserialize_any(Events)
 }
 
 /// What an event of the script is.

@@ -167,3 +167,19 @@ async fn on_a_host_of_the_sites_own_the_ids_are_renewed_as_cookies_once_a_day() 
         assert_eq!(cookies(own, &batch).await, none, "{consent}");
     }
 }
+
+#[tokio::test]
+async fn a_page_whose_arrays_became_text_is_understood() {
+    let house = House::open("").await;
+    let events = json!([event(&json!({"event_id": "é\"1"})), 7]).to_string();
+    let reply = send(&house, "", &json!({"fid": "fn_1", "events": events})).await;
+    assert_eq!(reply.status, 200);
+    let results = reply.json()["results"].take();
+    assert_eq!((&results[0]["event_id"], &results[0]["status"], &results[1]["status"]), (&json!("é\"1"), &json!("ok"), &json!("invalid")));
+    let raw = house.raw().await;
+    assert_eq!(raw[0].1["body"], event(&json!({"event_id": "é\"1"})), "as if it had come as an array");
+    for events in [json!("no array"), json!("{}"), json!({}), json!(7), Value::Null] {
+        let reply = send(&house, "", &json!({"fid": "fn_1", "events": events})).await;
+        assert_eq!((reply.status, reply.error().1.as_str()), (400, "invalid_batch"), "{events}");
+    }
+}

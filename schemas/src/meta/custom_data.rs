@@ -104,7 +104,8 @@ fn property(out: &mut String, members: &mut Members, name: &str, value: &str) ->
             write::string(out, &id);
         }
         "content_ids" => {
-            let Some(ids) = ids(value) else { return false };
+            let list = as_array(value);
+            let Some(ids) = ids(&list) else { return false };
             key(out);
             let mut list = Members::array();
             for id in ids {
@@ -114,7 +115,8 @@ fn property(out: &mut String, members: &mut Members, name: &str, value: &str) ->
             list.end(out);
         }
         "contents" => {
-            let Some(items) = contents(value) else { return false };
+            let list = as_array(value);
+            let Some(items) = contents(&list) else { return false };
             key(out);
             write_contents(out, &items);
         }
@@ -168,6 +170,12 @@ fn is_customer_segmentation(value: &str) -> bool {
         && (word == "customer_in_loyalty_program"
             || word.strip_prefix("new_customer_to_").is_some_and(group)
             || word.strip_prefix("existing_customer_to_").is_some_and(group))
+}
+
+/// A list as an array, also one that came as its own text: a page with an old Prototype.js writes all of them so.
+fn as_array(value: &str) -> Cow<'_, str> {
+    let is_array = |text: &str| text.starts_with('[') && serde_json::from_str::<Vec<&RawValue>>(text).is_ok();
+    json::string(value).filter(|text| is_array(text)).unwrap_or(Cow::Borrowed(value))
 }
 
 /// One entry of `contents`; a name that Meta does not list is not told.
