@@ -15,6 +15,7 @@ use schemas::{
     directory::{Change, DirectoryRecord, Funnel, Pixel, SERVER_LEG_WAIT_S, SERVER_LEG_WAIT_S_MAX, Workspace},
     envelope,
     id::{FunnelId, PixelId, WorkspaceId},
+    meta::TEST_EVENT_CODE_BYTES_MAX,
     money::Currency,
     secret::NONCE_BYTES,
     site::Site,
@@ -31,8 +32,6 @@ use crate::{ACCESS_TOKEN_PURPOSE, API_KEY_PURPOSE, Desk, refuse::Refused, wish::
 const NAME_CHARS_MAX: usize = 200;
 /// Longest access token; Meta's are about 200 bytes.
 const TOKEN_BYTES_MAX: usize = 2_048;
-/// Longest test event code; Meta's are `TEST` and a few digits.
-const TEST_EVENT_CODE_BYTES_MAX: usize = 64;
 /// Letters of API keys: lower case and digits without look-alikes, 5 bits each.
 const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Letters of an API key after its prefix: 200 bits.

@@ -26,6 +26,8 @@ pub struct Metrics {
     verdict_timeouts: IntCounter,
     /// Purchases of pages without an order: no webhook can join them.
     pub(crate) unpaired: IntCounter,
+    /// Events of programs.
+    pub(crate) bots: IntCounter,
     by_route: [ByRoute; 4],
     by_kind: [ByKind; 4],
 }
@@ -80,6 +82,11 @@ impl Metrics {
             "Purchases that pages told without an order_id: a webhook's telling of the same sale is another purchase.",
         )
         .expect("a fixed name");
+        let bots = IntCounter::new(
+            "rapidmetrics_ingest_bot_events_total",
+            "Events of pages that a program sent, by what its browser says of itself. They are stored and told like all others.",
+        )
+        .expect("a fixed name");
         let by_route = ROUTES.map(|(_, route)| ByRoute {
             requests: STATUSES.map(|status| requests.with_label_values(&[route, &status.to_string()])),
             seconds: seconds.with_label_values(&[route]),
@@ -89,12 +96,12 @@ impl Metrics {
             invalid: events.with_label_values(&[kind, "invalid"]),
             unavailable: events.with_label_values(&[kind, "unavailable"]),
         });
-        Self { requests, seconds, events, connections, verdict_seconds, verdict_timeouts, unpaired, by_route, by_kind }
+        Self { requests, seconds, events, connections, verdict_seconds, verdict_timeouts, unpaired, bots, by_route, by_kind }
     }
 
     /// Shows them in a registry.
     pub fn register(&self, registry: &Registry) -> prometheus::Result<()> {
-        let all: [Box<dyn Collector>; 7] = [
+        let all: [Box<dyn Collector>; 8] = [
             Box::new(self.requests.clone()),
             Box::new(self.seconds.clone()),
             Box::new(self.events.clone()),
@@ -102,6 +109,7 @@ impl Metrics {
             Box::new(self.verdict_seconds.clone()),
             Box::new(self.verdict_timeouts.clone()),
             Box::new(self.unpaired.clone()),
+            Box::new(self.bots.clone()),
         ];
         all.into_iter().try_for_each(|metric| registry.register(metric))
     }

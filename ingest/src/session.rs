@@ -94,7 +94,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
     let mut results = Vec::with_capacity(batch.events.len());
     let mut records: Vec<Append> = Vec::with_capacity(batch.events.len());
     let mut kinds = Vec::with_capacity(batch.events.len());
-    let mut unpaired = 0;
+    let (mut unpaired, mut bots) = (0, 0);
     for json in &batch.events {
         match Event::parse(json.get(), &sender.funnel.funnel.id) {
             Ok(event) => {
@@ -102,6 +102,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
                 records.push(record(batch, sender, &event, json, id));
                 kinds.push(if event.kind == EventKind::Identify { Kind::Identify } else { Kind::Track });
                 unpaired += u64::from(event.is_unpaired_purchase());
+                bots += u64::from(event.is_bot(sender.user_agent.as_deref()));
                 let warnings = event.warnings.iter().copied().chain(event.remarks()).map(Cow::Borrowed).collect();
                 results.push(Told { event_id: event.event_id, status: "ok", warnings });
             }
@@ -118,6 +119,7 @@ async fn take(door: &Door, call: &Call, batch: &Batch<'_>, sender: &Sender<'_>) 
         }
         stored?;
         door.metrics.unpaired.inc_by(unpaired);
+        door.metrics.bots.inc_by(bots);
     }
     Ok(answer::json(StatusCode::OK, &Results { results }))
 }

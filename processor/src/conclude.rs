@@ -101,6 +101,10 @@ fn leg_context(reading: &Reading<'_>, around: &Surroundings) -> LegContext {
         Content::Webhook(hook) => (hook.product_name.as_deref().map(str::to_owned), None, hook.metadata.map(ToOwned::to_owned)),
         Content::Event(event) => (None, event.props.map(ToOwned::to_owned), None),
     };
+    let test_event_code = match &reading.content {
+        Content::Event(event) => event.test_event_code.as_deref().map(str::to_owned),
+        Content::Webhook(_) => None,
+    };
     LegContext {
         occurred_at: reading.occurred_at,
         person: around.person.clone(),
@@ -110,6 +114,7 @@ fn leg_context(reading: &Reading<'_>, around: &Surroundings) -> LegContext {
             LegName::Server => reading.context.clone(), // what is borrowed is no part of what the backend told
         },
         consent: around.consent.filter(|consent| reading.telling.leg == LegName::Browser && refuses(Some(*consent))),
+        test_event_code,
         product_name,
         properties,
         metadata,
@@ -255,6 +260,10 @@ fn event(reading: &Reading<'_>, around: &Surroundings) -> Event {
         Content::Event(event) if reading.subject != Subject::Identify => event.props.map(ToOwned::to_owned),
         Content::Event(_) | Content::Webhook(_) => None,
     };
+    let (bot, debug) = match &reading.content {
+        Content::Event(event) => (event.is_bot(reading.raw.user_agent.as_deref()), event.is_debug),
+        Content::Webhook(_) => (false, false),
+    };
     Event {
         id: reading.raw.id,
         kind: Kind::Event,
@@ -270,6 +279,8 @@ fn event(reading: &Reading<'_>, around: &Surroundings) -> Event {
         visitor_id: reading.raw.visitor_id.clone(),
         order_id: order_id(&reading.telling.key),
         person: around.person.clone(),
+        bot,
+        debug,
         url: reading.context.url.clone(),
         properties,
     }
@@ -320,6 +331,7 @@ fn dispatch(
             not_before,
             payload: frozen.payload.clone(),
             withheld: frozen.withheld.clone(),
+            test_event_code: sides.first(|context| context.test_event_code.clone()),
             fact: frozen.fact.clone(),
             replay: None,
         })));

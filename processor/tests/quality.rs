@@ -3,7 +3,7 @@
 
 mod stage;
 
-use schemas::{person::Digest, raw::Consent, verdict::Verdict};
+use schemas::{person::Digest, raw::Consent, topic::Topic, verdict::Verdict};
 use serde_json::{Value, json};
 use stage::{Page, Room};
 
@@ -155,6 +155,70 @@ async fn an_event_for_the_pixel_alone_is_recorded_and_not_told() {
     let (id, verdict) = room.browse(&Page::default(), &event("Purchase", "e2", order)).await.unwrap();
     assert_eq!(verdict, Verdict::First { purchases_created: 0, pixel_events_queued: 2 });
     assert!(room.dispatched(id).await.is_some());
+    stop.cancel();
+    judge.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_event_code_goes_with_every_telling_of_its_order_and_with_no_other() {
+    let data = tempfile::tempdir().unwrap();
+    let room = Room::open(data.path(), false);
+    let (stop, judge) = room.judge();
+    let coded = |name: &str, id: &str, code: Value, props: Value| {
+        json!({"type": "track", "name": name, "visitor_id": "v1", "event_id": id, "test_event_code": code, "props": props}).to_string()
+    };
+    let order = json!({"value": 12.5, "order_id": "A1"});
+    for (event, code) in [
+        (coded("Purchase", "e1", json!("TEST123"), order), json!("TEST123")),
+        (coded("ViewContent", "e2", json!("no code"), json!({})), Value::Null),
+        (coded("ViewContent", "e3", json!(7), json!({})), Value::Null),
+        (track("ViewContent", "e4", &json!({})), Value::Null),
+    ] {
+        let (id, _) = room.browse(&Page::default(), &event).await.unwrap();
+        assert_eq!(room.dispatched(id).await.unwrap()["test_event_code"], code, "{event}");
+    }
+    let joined = hooked(&room, HOOK).await;
+    assert_eq!((&joined["revision"], &joined["test_event_code"]), (&json!(2), &json!("TEST123")), "the order's other leg");
+    stop.cancel();
+    judge.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_an_old_prototype_js_made_text_of_are_told_as_lists() {
+    let data = tempfile::tempdir().unwrap();
+    let room = Room::open(data.path(), false);
+    let (stop, judge) = room.judge();
+    let props = json!({"content_ids": "[\"a\", \"b\"]", "contents": "[{\"id\": \"a\", \"quantity\": 2}]"});
+    let told = payload(&room, &Page::default(), &track("AddToCart", "e1", &props)).await["custom_data"].take();
+    assert_eq!(told, json!({"content_ids": ["a", "b"], "contents": [{"id": "a", "quantity": 2}]}));
+    let props = json!({"content_ids": "[a]", "contents": "[a]"});
+    let told = payload(&room, &Page::default(), &track("AddToCart", "e2", &props)).await["custom_data"].take();
+    assert_eq!(told["content_ids"], json!(["[a]"]), "an id may look odd");
+    stop.cancel();
+    judge.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_programs_and_of_whoever_debugs_are_marked_and_told_like_others() {
+    let data = tempfile::tempdir().unwrap();
+    let room = Room::open(data.path(), false);
+    let (stop, judge) = room.judge();
+    let crawler = Page { user_agent: Some("Mozilla/5.0 (compatible; Googlebot/2.1)"), ..Page::default() };
+    let flagged = |id: &str, flag: &str| {
+        json!({"type": "track", "name": "X", "visitor_id": "v1", "event_id": id, flag: true, "props": {}}).to_string()
+    };
+    for (page, event, bot, debug) in [
+        (&crawler, track("X", "e1", &json!({})), json!(true), Value::Null),
+        (&Page::default(), flagged("e2", "bot"), json!(true), Value::Null),
+        (&Page::default(), flagged("e3", "debug"), Value::Null, json!(true)),
+        (&Page::default(), track("X", "e4", &json!({})), Value::Null, Value::Null),
+    ] {
+        let (id, _) = room.browse(page, &event).await.unwrap();
+        assert!(room.dispatched(id).await.is_some(), "{event}");
+        let facts = room.topic(Topic::Events).await;
+        let fact = facts.iter().find(|fact| fact["id"] == json!(id)).expect("it is an event");
+        assert_eq!((&fact["bot"], &fact["debug"]), (&bot, &debug), "{event}");
+    }
     stop.cancel();
     judge.await.unwrap().unwrap();
 }

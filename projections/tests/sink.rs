@@ -43,6 +43,28 @@ async fn dispatches_are_delivered_once_in_one_request_as_the_bytes_they_were_fro
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_event_code_goes_with_its_own_events_and_with_no_other() {
+    let stage = Stage::with_pixel("1").await;
+    let coded = |order: &str, code: &str| Dispatch { test_event_code: Some(code.into()), ..stage.purchase("1", order) };
+    stage
+        .dispatch(&[stage.purchase("1", "a"), coded("b", "TEST1"), coded("c", "TEST1"), coded("d", "TEST2"), stage.purchase("1", "e")])
+        .await;
+    let sink = stage.sink().await;
+    stage.consumed().await;
+    sink.stop().await;
+    for order in ["a", "b", "c", "d", "e"] {
+        assert_eq!(stage.settled("1", order).await.outcome, Some(Outcome::Delivered));
+        assert_eq!(stage.copies("1", order), 1);
+    }
+    let mut told: Vec<(serde_json::Value, usize)> = Vec::new();
+    for request in stage.requests().await {
+        let body: serde_json::Value = serde_json::from_str(request["body"].as_str().expect("a text")).expect("JSON");
+        told.push((body["test_event_code"].clone(), body["data"].as_array().map_or(0, Vec::len)));
+    }
+    assert_eq!(told, [(json!(null), 1), (json!("TEST1"), 2), (json!("TEST2"), 1), (json!(null), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pixel_that_lags_has_four_requests_on_their_way_and_never_more() {
     const HELD_MS: i64 = 250;
     let mut stage = Stage::with_pixel("1").await;

@@ -36,6 +36,10 @@ record! {
         /// Why there is no payload.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub withheld: Option<Withheld>,
+        /// The code under which Meta's Test Events page shows it, in place of the pixel's own, if the page asked for one. Meta takes one code
+        /// for a whole request.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub test_event_code: Option<String>,
         /// What the payload does not tell of the fact, so that it can be rendered anew ([`crate::meta::render_again`]).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub fact: Option<Box<Fact>>,

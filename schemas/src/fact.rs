@@ -156,6 +156,12 @@ record! {
         /// The person, as far as known.
         #[serde(default, skip_serializing_if = "Person::is_empty")]
         pub person: Person,
+        /// Whether a program sent it, by what its browser says of itself (absent: no). Nobody is refused for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub bot: bool,
+        /// Whether somebody looks at what this browser sends (absent: no): `?rm_debug=1`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub debug: bool,
         /// The page's address.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub url: Option<String>,

@@ -34,7 +34,15 @@ pub const EVENT_NAME_CHARS_MAX: usize = 50;
 /// are kept back for the request on its way and for two clocks that differ.
 pub const AGE_MAX_US: i64 = 7 * DAY_US - 600 * SECOND_US;
 
+/// Longest test event code in bytes. Meta's are about ten.
+pub const TEST_EVENT_CODE_BYTES_MAX: usize = 64;
+
 pub use again::{Frozen, freeze, render_again};
+
+/// Whether a text can be the code under which Meta's Test Events page shows what carries it.
+pub fn is_test_event_code(text: &str) -> bool {
+    (1..=TEST_EVENT_CODE_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
 
 /// One conversion, ready to be said in Meta's words.
 #[derive(Clone, Copy, Debug)]

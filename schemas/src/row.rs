@@ -164,6 +164,9 @@ pub struct LegContext {
     /// The visitor's refusal to be measured, on a browser leg: it holds for the server leg of the same order too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consent: Option<Consent>,
+    /// The code under which Meta's Test Events page shows it, on a browser leg that asked for one: it holds for the whole order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_event_code: Option<String>,
     /// What was bought, in this leg's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_name: Option<String>,

@@ -10,6 +10,7 @@ use crate::{
     id::{FunnelId, VisitorId},
     json::{self, Fields, FieldsError},
     key::{self, DedupKey},
+    meta::is_test_event_code,
     money::{Currency, CurrencyError, Money},
     order::OrderId,
     person::ClearPerson,
@@ -18,6 +19,7 @@ use crate::{
     verdict::Refusal,
 };
 
+mod bot;
 mod place;
 
 pub use place::context;
@@ -157,6 +159,12 @@ pub struct Event<'a> {
     pub order_id: Option<OrderId>,
     /// Whether the page wants only its own pixel told.
     pub is_pixel_only: bool,
+    /// Under which code Meta's Test Events page shows it, if the page wants to see it there.
+    pub test_event_code: Option<Cow<'a, str>>,
+    /// Whether the browser says of itself that a program drives it.
+    pub is_automated: bool,
+    /// Whether somebody looks at what this browser sends.
+    pub is_debug: bool,
     /// How Meta may use it, as the event itself tells.
     pub data_use: Option<DataUse>,
     /// What was accepted with a remark.
@@ -218,8 +226,31 @@ impl<'a> Event<'a> {
             None => given,
         };
         let is_pixel_only = fields.get("server") == Some("false");
+        let test_event_code = text("test_event_code").filter(|code| !code.is_empty());
+        let test_event_code = match test_event_code {
+            Some(code) if !is_test_event_code(&code) => {
+                warnings.push("test_event_code is none (1 to 64 visible ASCII characters); it was left out");
+                None
+            }
+            code => code,
+        };
+        let [is_automated, is_debug] = ["bot", "debug"].map(|flag| fields.get(flag) == Some("true"));
         let data_use = DataUse::told(&fields);
-        Ok(Self { kind, name, visitor_id, event_id, at, props, order_id, is_pixel_only, data_use, warnings })
+        Ok(Self {
+            kind,
+            name,
+            visitor_id,
+            event_id,
+            at,
+            props,
+            order_id,
+            is_pixel_only,
+            test_event_code,
+            is_automated,
+            is_debug,
+            data_use,
+            warnings,
+        })
     }
 
     /// What is odd about it and accepted, in words for whoever made the page. Only the door asks: it changes nothing that is judged.
@@ -234,6 +265,12 @@ impl<'a> Event<'a> {
         let almost = if is_track { near_miss(&self.name) } else { None };
         let odd = [(is_text, "value is not a number"), (is_bare, "currency missing"), (is_unnamed, NO_ORDER)];
         almost.into_iter().chain(odd.into_iter().filter_map(|(is_so, remark)| is_so.then_some(remark)))
+    }
+
+    /// Whether it comes from a program, by what its browser says of itself. That is told to whoever reads the events; nobody is refused for
+    /// it, because a sale that was taken for a robot's would be lost.
+    pub fn is_bot(&self, user_agent: Option<&str>) -> bool {
+        self.is_automated || user_agent.is_some_and(bot::is_bot)
     }
 
     /// Whether it is a purchase that no webhook can join, for it names no order.

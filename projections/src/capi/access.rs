@@ -14,13 +14,16 @@ use super::{item::Item, pace::TokenId};
 /// The purpose under which access tokens are sealed.
 const PURPOSE: &str = "access-token";
 const BEGIN: &[u8] = br#"{"data":["#;
+const CODE: &[u8] = br#","test_event_code":"#;
+/// About what a test event code and the end take.
+const CODE_BYTES: usize = 128;
 
 /// A pixel's way in. It has no `Debug`: nothing may print it.
 pub struct Access {
     pixel: Arc<Pixel>,
     token: Zeroizing<String>,
     id: TokenId,
-    /// `],"access_token":"…"}`, ready to be joined.
+    /// `],"access_token":"…"`, ready to be joined.
     end: Zeroizing<Vec<u8>>,
 }
 
@@ -32,11 +35,6 @@ impl Access {
         let mut end = Zeroizing::new(Vec::with_capacity(1_024)); // never grows, so that no copy stays behind
         end.extend_from_slice(br#"],"access_token":"#);
         serde_json::to_writer(&mut *end, token.as_str()).ok()?;
-        if let Some(code) = &pixel.test_event_code {
-            end.extend_from_slice(br#","test_event_code":"#);
-            serde_json::to_writer(&mut *end, code).ok()?;
-        }
-        end.push(b'}');
         let id = Sha256::digest(token.as_bytes()).into();
         Some(Self { pixel, token, id, end })
     }
@@ -56,10 +54,12 @@ impl Access {
         &self.pixel.access_token
     }
 
-    /// The body that carries a batch: the frozen bytes of its dispatches, joined as they are.
+    /// The body that carries a batch: the frozen bytes of its dispatches, joined as they are. All of them bear the same test event code, or
+    /// none; then the pixel's own holds.
     pub fn body(&self, batch: &[Item]) -> Vec<u8> {
         let bytes = batch.iter().map(|item| item.payload().len() + 1).sum::<usize>();
-        let mut body = Vec::with_capacity(BEGIN.len() + bytes + self.end.len());
+        let code = batch.first().and_then(Item::test_event_code).or(self.pixel.test_event_code.as_deref());
+        let mut body = Vec::with_capacity(BEGIN.len() + bytes + self.end.len() + CODE_BYTES);
         body.extend_from_slice(BEGIN);
         for (number, item) in batch.iter().enumerate() {
             if number > 0 {
@@ -68,6 +68,11 @@ impl Access {
             body.extend_from_slice(item.payload());
         }
         body.extend_from_slice(&self.end);
+        if let Some(code) = code {
+            body.extend_from_slice(CODE);
+            body.extend_from_slice(serde_json::Value::from(code).to_string().as_bytes());
+        }
+        body.push(b'}');
         body
     }
 
@@ -110,6 +115,12 @@ mod tests {
         let body = String::from_utf8(access.body(&batch)).expect("text");
         let events = r#"{"event_id":"fn_1:a"},{"event_id":"fn_1:b"}"#;
         assert_eq!(body, format!(r#"{{"data":[{events}],"access_token":"to\"ken","test_event_code":"TEST1"}}"#));
+        let batch = batch.map(|mut item| {
+            item.dispatch.test_event_code = Some("PAGE".into());
+            item
+        });
+        let body = String::from_utf8(access.body(&batch)).expect("text");
+        assert!(body.ends_with(r#","access_token":"to\"ken","test_event_code":"PAGE"}"#), "the page's word wins: {body}");
         assert_eq!(access.without_token(r#"Malformed access token to"ken"#), "Malformed access token …");
     }
 

@@ -36,6 +36,7 @@ pub fn dispatch(order: &str, age_us: i64) -> Dispatch {
         not_before: None,
         payload: Some(RawValue::from_string(format!(r#"{{"event_id":"fn_1:{order}"}}"#)).expect("JSON")),
         withheld: None,
+        test_event_code: None,
         fact: None,
         replay: None,
     }

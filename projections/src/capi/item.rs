@@ -96,6 +96,11 @@ impl Item {
         self.dispatch.payload.as_ref().map_or(b"", |payload| payload.get().as_bytes())
     }
 
+    /// The code of Meta's Test Events page that its page asked for.
+    pub fn test_event_code(&self) -> Option<&str> {
+        self.dispatch.test_event_code.as_deref()
+    }
+
     /// Tries that came to nothing so far.
     pub fn tries(&self) -> u32 {
         self.waits.map_or(0, |waits| waits.tries)

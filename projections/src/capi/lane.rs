@@ -126,17 +126,19 @@ impl Lane {
         }
     }
 
-    /// Takes the next batch: part of a refused one, else from the queue.
+    /// Takes the next batch: part of a refused one, else from the queue, in order, as far as one request can carry it: a request has one test
+    /// event code.
     pub fn take_batch(&mut self, config: &Config) -> Vec<Item> {
         if let Some(part) = self.search.next_part() {
             return part;
         }
         // One event is enough to ask whether a token works again.
         let (mut bytes, mut company) = (0, if self.refused.is_some() { 1 } else { config.batch_events_max.max(1) });
+        let code = self.queue.front().and_then(Item::test_event_code);
         let fits = self.queue.iter().enumerate().take_while(|(number, item)| {
             bytes += item.payload().len() + 1;
             company = company.min(schedule::company(item.tries(), config.batch_events_max));
-            *number == 0 || bytes <= config.batch_bytes_max && *number < company
+            *number == 0 || bytes <= config.batch_bytes_max && *number < company && item.test_event_code() == code
         });
         let count = fits.count();
         let batch: Vec<Item> = self.queue.drain(..count).collect();
@@ -384,6 +386,18 @@ mod tests {
         }
         let sizes: Vec<usize> = std::iter::repeat_with(|| lane.take_batch(&config).len()).take_while(|size| *size > 0).collect();
         assert_eq!(sizes, [3, 2, 1, 1], "company of two at seven tries, alone at nine");
+    }
+
+    #[test]
+    fn what_bears_another_test_event_code_goes_in_another_request() {
+        let (config, pending, mut lane) = (config(), Arc::default(), Lane::default());
+        for (order, code) in [None, None, Some("TEST1"), Some("TEST1"), Some("TEST2"), None].into_iter().enumerate() {
+            let mut item = item(order, 0, &pending);
+            item.dispatch.test_event_code = code.map(str::to_owned);
+            lane.push(item);
+        }
+        let sizes: Vec<usize> = std::iter::repeat_with(|| lane.take_batch(&config).len()).take_while(|size| *size > 0).collect();
+        assert_eq!(sizes, [2, 2, 1, 1]);
     }
 
     #[test]

@@ -304,6 +304,7 @@ impl Stage {
             not_before: None,
             payload: Some(raw(&payload)),
             withheld: None,
+            test_event_code: None,
             fact: None,
             replay: None,
         }

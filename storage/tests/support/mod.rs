@@ -251,6 +251,7 @@ pub fn waiting(partition: u32, pixel_id: PixelId, dedup_key: &str, deadline_hour
             not_before: None,
             payload: None,
             withheld: None,
+            test_event_code: None,
             fact: None,
             replay: None,
         },

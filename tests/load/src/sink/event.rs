@@ -106,6 +106,7 @@ impl Sale {
             not_before: None,
             payload,
             withheld,
+            test_event_code: None,
             fact,
             replay: None,
         }
