@@ -34,7 +34,7 @@ use schemas::{
 use serde::{Deserialize, Serialize};
 
 use crate::{Door, Reply, call::Call, refuse::Refused};
-use encoded::{Encoded, Kept};
+use encoded::{Effort, Encoded, Kept};
 
 const BUILT: &str = include_str!("../session-js/dist/session.js");
 const ASKING: &str = include_str!("../session-js/dist/sdk.js");
@@ -85,9 +85,25 @@ pub(crate) struct Script {
     before: &'static str,
     after: &'static str,
     hash: u64,
-    for_all: Arc<Encoded>,
-    debug: Arc<Encoded>,
+    for_all: Fixed,
+    debug: Fixed,
     kept: Kept,
+}
+
+/// A file that is the same for everybody.
+struct Fixed {
+    text: Arc<Encoded>,
+    etag: HeaderValue,
+}
+
+impl Fixed {
+    fn new(text: &str) -> Self {
+        Self { text: Arc::new(Encoded::once(text)), etag: etag(digest(&text), 0) }
+    }
+
+    fn found(&self, keep: HeaderValue) -> Found {
+        Found { text: self.text.clone(), kind: JAVASCRIPT, keep, etag: self.etag.clone() }
+    }
 }
 
 #[derive(Deserialize)]
@@ -132,8 +148,8 @@ impl Script {
             before,
             after,
             hash: digest(&BUILT),
-            for_all: Arc::new(Encoded::once(&ASKING.replacen(TOKEN, NO_CONFIGURATION, 1))),
-            debug: Arc::new(Encoded::once(DEBUG)),
+            for_all: Fixed::new(&ASKING.replacen(TOKEN, NO_CONFIGURATION, 1)),
+            debug: Fixed::new(DEBUG),
             kept: Kept::new(),
         }
     }
@@ -177,23 +193,25 @@ fn find(door: &Door, call: &Call, file: File<'_>) -> Result<Found, Refused> {
         let (configuration, is_unknown) = configuration(door, fid, &door.base(call));
         (digest(&configuration), configuration, is_unknown)
     };
+    // Where the settings name our host, a known funnel has one configuration; elsewhere the request names the host.
+    let effort = |is_unknown: bool| if is_unknown || door.config.public_url.get().is_none() { Effort::EachTime } else { Effort::Once };
     Ok(match file {
         File::Script => {
             let fid = Query::<Asked>::try_from_uri(call.uri()).map(|Query(asked)| asked.fid).unwrap_or_default();
             let (hash, configuration, is_unknown) = of_funnel(&fid);
-            let text = script.kept.get(hash, || {
+            let text = script.kept.get(hash, effort(is_unknown), || {
                 if is_unknown { script.with(&said_in_the_console(&fid, &configuration)) } else { script.with(&configuration) }
             });
             Found { text, kind: JAVASCRIPT, keep: FOR_MINUTES, etag: etag(script.hash, hash) }
         }
         File::Configuration(fid) => {
-            let (hash, configuration, _) = of_funnel(fid);
-            let text = script.kept.get(digest(&(hash, "json")), || configuration.into());
+            let (hash, configuration, is_unknown) = of_funnel(fid);
+            let text = script.kept.get(digest(&(hash, "json")), effort(is_unknown), || configuration.into());
             Found { text, kind: JSON, keep: FOR_MINUTES, etag: etag(0, hash) }
         }
-        File::Version(VERSION) => Found { text: script.for_all.clone(), kind: JAVASCRIPT, keep: FOR_EVER, etag: etag(digest(&ASKING), 0) },
+        File::Version(VERSION) => script.for_all.found(FOR_EVER),
         File::Version(_) => return Err(Refused::NotFound),
-        File::Debug => Found { text: script.debug.clone(), kind: JAVASCRIPT, keep: FOR_MINUTES, etag: etag(digest(&DEBUG), 0) },
+        File::Debug => script.debug.found(FOR_MINUTES),
     })
 }
 

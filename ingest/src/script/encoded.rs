@@ -16,10 +16,16 @@ use lru::LruCache;
 
 /// Texts kept. One takes about 30 KB, and there is one per funnel and host.
 const KEPT: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
-/// Brotli's effort for what never changes, and for a funnel's own file: that is made while somebody waits, and whoever names ever new
-/// hosts must not buy the machine's time with it.
-const EFFORT_ONCE: i32 = 11;
-const EFFORT_WAITED_FOR: i32 = 7;
+
+/// How hard Brotli tries.
+#[derive(Clone, Copy)]
+pub(crate) enum Effort {
+    /// All it can, some 30 ms: for what is made once and fetched by every page.
+    Once,
+    /// About a millisecond, for a few hundred bytes more: for what whoever asks can make anew with each request, by naming ever new hosts
+    /// or funnels. Nobody must be able to buy the machine's time.
+    EachTime,
+}
 
 /// One text, and what it is when compressed.
 pub(crate) struct Encoded {
@@ -31,10 +37,10 @@ pub(crate) struct Encoded {
 impl Encoded {
     /// Of a text that never changes.
     pub(crate) fn once(text: &str) -> Self {
-        Self::with(text.to_owned().into(), EFFORT_ONCE)
+        Self::with(text.to_owned().into(), Effort::Once)
     }
 
-    fn with(plain: Bytes, effort: i32) -> Self {
+    fn with(plain: Bytes, effort: Effort) -> Self {
         Self { brotli: brotli(&plain, effort).into(), gzip: gzip(&plain).into(), plain }
     }
 
@@ -59,20 +65,24 @@ impl Kept {
     }
 
     /// The text with that hash; made if it is not here. Two who come at once may both make it.
-    pub(crate) fn get(&self, hash: u64, text: impl FnOnce() -> Bytes) -> Arc<Encoded> {
+    pub(crate) fn get(&self, hash: u64, effort: Effort, text: impl FnOnce() -> Bytes) -> Arc<Encoded> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = kept().get(&hash) {
             return known.clone();
         }
-        let made = Arc::new(Encoded::with(text(), EFFORT_WAITED_FOR));
+        let made = Arc::new(Encoded::with(text(), effort));
         kept().put(hash, made.clone());
         made
     }
 }
 
-fn brotli(text: &[u8], effort: i32) -> Vec<u8> {
+fn brotli(text: &[u8], effort: Effort) -> Vec<u8> {
     let mut packed = Vec::with_capacity(text.len() / 2);
-    let params = BrotliEncoderParams { quality: effort, size_hint: text.len(), ..BrotliEncoderParams::default() };
+    let quality = match effort {
+        Effort::Once => 11,
+        Effort::EachTime => 7,
+    };
+    let params = BrotliEncoderParams { quality, size_hint: text.len(), ..BrotliEncoderParams::default() };
     brotli::BrotliCompress(&mut &*text, &mut packed, &params).expect("memory takes what is written to it");
     packed
 }
@@ -137,7 +147,7 @@ mod tests {
     #[test]
     fn what_was_asked_for_is_made_once() {
         let kept = Kept::new();
-        let first = kept.get(1, || "text".into());
-        assert!(Arc::ptr_eq(&first, &kept.get(1, || panic!("it is here"))));
+        let first = kept.get(1, Effort::EachTime, || "text".into());
+        assert!(Arc::ptr_eq(&first, &kept.get(1, Effort::Once, || panic!("it is here"))));
     }
 }
