@@ -12,7 +12,7 @@ use crate::{
     key::{self, DedupKey},
     meta::is_test_event_code,
     money::{Currency, CurrencyError, Money},
-    order::OrderId,
+    order::{OrderId, OrderIdError},
     person::ClearPerson,
     raw::Consent,
     time::Time,
@@ -28,6 +28,8 @@ pub use place::context;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most events in a batch.
 pub const EVENTS_MAX: usize = 50;
+/// The largest whole number that JavaScript holds exactly.
+const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 /// Longest event name in characters. Meta gives no limit; 50 is often quoted for custom names.
 pub const NAME_CHARS_MAX: usize = 50;
 /// Longest event id in bytes.
@@ -370,7 +372,11 @@ fn name_is_order(kind: EventKind, name: &str) -> bool {
 
 fn order_id(props: Option<&RawValue>, warnings: &mut Vec<&'static str>) -> Option<OrderId> {
     let fields = Fields::parse(props?.get()).ok()?;
-    let order = OrderId::parse_json(fields.get("order_id")?);
+    let json = fields.get("order_id")?;
+    let order = OrderId::parse_json(json);
+    // Beyond what JavaScript counts exactly, neighbouring numbers have become one: two orders would be one sale.
+    let is_rounded = json.parse::<f64>().is_ok_and(|number| number.abs() > EXACT_MAX);
+    let order = if is_rounded { Err(OrderIdError::WrongType) } else { order };
     if order.is_err() {
         warnings.push("order_id is no order id (a template that was not filled in?); the event counts as one without order");
     }
@@ -395,6 +401,8 @@ mod tests {
             (r#""name":"Purchase","props":{"order_id":" A1 "}"#, "fn_1|purchase|A1", "fn_1:A1", 1),
             (r#""name":"Lead","props":{"order_id":7}"#, "fn_1|lead|7", "fn_1:7", 1),
             (r#""name":"Purchase","props":{"order_id":"{{id}}"}"#, "fn_1|event|v1|Purchase|e1", "e1", 1),
+            (r#""name":"Purchase","props":{"order_id":9007199254740991}"#, "fn_1|purchase|9007199254740991", "fn_1:9007199254740991", 1),
+            (r#""name":"Purchase","props":{"order_id":1234567890123456800}"#, "fn_1|event|v1|Purchase|e1", "e1", 1),
             (r#""name":"Purchase","props":{"order_id":null}"#, "fn_1|event|v1|Purchase|e1", "e1", 0),
             (r#""name":"AddToCart","props":{"order_id":"A1"}"#, "fn_1|event|v1|AddToCart|e1", "e1", 0),
         ] {
