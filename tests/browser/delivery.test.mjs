@@ -157,6 +157,13 @@ test('a policy that forbids our host: a beacon\'s yes is not believed, events st
   assert.ok(s.world.stored.some((e) => e.event_id === 'stays'));
 });
 
+test('a policy that only reports stops nothing', async () => {
+  await s.goto('', '', { reported: `connect-src 'none'` });
+  await s.arrived(1);
+  await s.track('Lead', {});
+  assert.equal((await s.track('Contact', {})).status, 'ok');
+});
+
 test('offline: queued within five seconds, nothing lost, sent when the network is back, queue empty afterwards', async () => {
   await s.goto();
   await s.arrived(1);

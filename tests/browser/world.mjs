@@ -183,6 +183,7 @@ export class World {
     if (url.pathname === '/wait') return void this.gate.then(() => response.writeHead(204).end());
     response.setHeader('content-type', 'text/html; charset=utf-8');
     if (query.has('csp')) response.setHeader('content-security-policy', get('csp'));
+    if (query.has('reported')) response.setHeader('content-security-policy-report-only', get('reported'));
     const snippet = query.has('bare') ? '' : this.snippet(get('fid') || 'F1', get('snippet') || 'seed', get('attributes'));
     response.end(`<!doctype html><html><head><title>Shop</title>${get('head')}${snippet}</head><body>${get('rest')}</body></html>`);
   }

@@ -107,12 +107,14 @@ export const start = async (given: Partial<Configuration> | 0): Promise<void> =>
       await ask();
     }
   }
-  consent = load('_rm_consent');
   if (config.debug || /[?&]rm_debug=1/.test(location as any) || load('_rm_debug', true)) debug();
   openTransport();
   // A page that is only prerendered may never be seen. The same script again, after a second copy of the snippet: one
   // state, one more stub to take over.
-  unless(document.prerendering, 'prerenderingchange', () => objects().forEach((object) => rm.loaded ? rm._q!.push(object as any) : adopt(object)));
+  unless(document.prerendering, 'prerenderingchange', () => {
+    consent = load('_rm_consent'); // the visitor may have decided meanwhile
+    objects().forEach((object) => rm.loaded ? rm._q!.push(object as any) : adopt(object));
+  });
 };
 
 /// Our object, and what the page calls us by, which may be another funnel's. A snippet's stub becomes ours.
@@ -206,7 +208,7 @@ const accept = async (name: string, given: unknown, options: TrackOptions, isTra
       type: isTrack ? 'track' : 'identify',
       name,
       props,
-      at: +(call.t || options.timestamp!) || Date.now(),
+      at: +(options.timestamp || call.t!) || Date.now(),
       seq: ++seq,
       server: options.server === false ? false : undefined,
       debug: notes ? true : undefined,

@@ -22,9 +22,9 @@ let busy: boolean, planned: unknown, gone: boolean, blocked: boolean, fails = 0,
 /// Nothing is sent before the queue is open.
 export const openTransport = (): void => {
   ['pagehide', 'pageshow', 'online', 'visibilitychange'].forEach((type) => addEventListener(type, turn, true));
-  // A policy that forbids our host: a beacon would say yes and carry nothing.
-  addEventListener('securitypolicyviolation', ({ blockedURI, effectiveDirective }) => {
-    if (!blockedURI || !config.api.startsWith(blockedURI)) return;
+  // A policy that forbids our host, and does not only report: a beacon would say yes and carry nothing.
+  addEventListener('securitypolicyviolation', ({ blockedURI, effectiveDirective, disposition }) => {
+    if (disposition == 'report' || !blockedURI || !config.api.startsWith(blockedURI)) return;
     blocked = true;
     mark(items, false);
     complain('csp', effectiveDirective);
