@@ -12,7 +12,7 @@ use crate::{
     key::{self, DedupKey},
     meta::is_test_event_code,
     money::{Currency, CurrencyError, Money},
-    order::{OrderId, OrderIdError},
+    order::OrderId,
     person::ClearPerson,
     raw::Consent,
     time::Time,
@@ -373,10 +373,12 @@ fn name_is_order(kind: EventKind, name: &str) -> bool {
 fn order_id(props: Option<&RawValue>, warnings: &mut Vec<&'static str>) -> Option<OrderId> {
     let fields = Fields::parse(props?.get()).ok()?;
     let json = fields.get("order_id")?;
-    let order = OrderId::parse_json(json);
     // Beyond what JavaScript counts exactly, neighbouring numbers have become one: two orders would be one sale.
-    let is_rounded = json.parse::<f64>().is_ok_and(|number| number.abs() > EXACT_MAX);
-    let order = if is_rounded { Err(OrderIdError::WrongType) } else { order };
+    if json.parse::<f64>().is_ok_and(|number| number.abs() > EXACT_MAX) {
+        warnings.push("order_id is a number that JavaScript has rounded; the event counts as one without order: send it as text");
+        return None;
+    }
+    let order = OrderId::parse_json(json);
     if order.is_err() {
         warnings.push("order_id is no order id (a template that was not filled in?); the event counts as one without order");
     }
