@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 /// Longest order id in bytes, after trimming.
 pub const ORDER_ID_BYTES_MAX: usize = 128;
 
-/// An order's id in the shop: trimmed of ASCII white space, case kept, 1 to 128 bytes, never a left-over template.
+/// An order's id in the shop: trimmed as JavaScript trims, case kept, 1 to 128 bytes, never a left-over template.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
 #[serde(transparent)]
 pub struct OrderId(Arc<str>);
@@ -32,7 +32,7 @@ pub enum OrderIdError {
 impl OrderId {
     /// The order id in a text; `None` if it is blank, which means absent.
     pub fn parse(text: &str) -> Result<Option<Self>, OrderIdError> {
-        let text = text.trim_ascii();
+        let text = text.trim_matches(is_blank);
         if text.is_empty() {
             return Ok(None);
         }
@@ -68,6 +68,11 @@ impl OrderId {
     }
 }
 
+/// What JavaScript's `trim` takes away, so that page, pixel and webhook make one id of one order.
+fn is_blank(c: char) -> bool {
+    c == '\u{feff}' || c.is_whitespace() && c != '\u{85}'
+}
+
 fn is_template(text: &str) -> bool {
     ["undefined", "null", "nan", "[object object]"].iter().any(|word| text.eq_ignore_ascii_case(word))
         || (text.contains("{{") && text.contains("}}"))
@@ -95,6 +100,8 @@ mod tests {
         for (json, id) in [
             (r#""ORD-123""#, Ok(Some("ORD-123"))),
             (r#""  ORD-123\n""#, Ok(Some("ORD-123"))),
+            ("\"\u{a0}ORD-123\u{feff}\u{2003}\"", Ok(Some("ORD-123"))),
+            ("\"ORD-123\u{85}\"", Err(OrderIdError::Control)),
             (r#""ord-123""#, Ok(Some("ord-123"))),
             (r#""№ 7|a:b""#, Ok(Some("№ 7|a:b"))),
             ("123", Ok(Some("123"))),
