@@ -12,15 +12,15 @@ import { script } from './build.mjs';
 /// What is broken: its name, the source, what stands there, what stands there instead, the suite that must notice, and
 /// the tests of it that are run (all of them with ALL=1).
 const MUTANTS = [
-  ['the pixel is not told the event id', 'pixel.ts', '{ eventID })', '{})', 'pixel', 'under the very id'],
-  ['nothing is kept on disk', 'storage.ts', 'level && (value', '0 && (value', 'delivery', 'unsent and closed|fails while the page goes'],
-  ['Retry-After is ignored', 'transport.ts', '(after as number) > 0', 'false', 'delivery', 'several failures|not before the server wants'],
+  ['the pixel is not told the event id', 'pixel.ts', '{ eventID: event_id })', '{})', 'pixel', 'under the very id'],
+  ['nothing is kept on disk', 'storage.ts', 'level && !/@/', '0 && !/@/', 'delivery', 'unsent and closed|fails while the page goes'],
+  ['Retry-After is ignored', 'transport.ts', '1000 * (after as number)', '0', 'delivery', 'several failures|not before the server wants'],
   ['pending consent sends', 'start.ts', `config.consent != 'pending'`, 'true', 'consent', 'pending'],
-  ['two requests are in flight', 'transport.ts', 'if (busy || blocked', 'if (blocked', 'delivery', 'one request is under way'],
-  ['an order fires the pixel again', 'pixel.ts', 'order[0] == key', 'false', 'pixel', 'thank-you page'],
+  ['two requests are in flight', 'transport.ts', 'busy = true;', '', 'delivery', 'one request is under way'],
+  ['an order fires the pixel again', 'pixel.ts', 'orders.includes(key)', 'false', 'pixel', 'thank-you page'],
   ['addresses stay in URLs', 'props.ts', `.replace(/=[^&#]*`, `.replace(/nothing=[^&#]*`, 'consent', 'address in the page'],
-  ['leaving the page forgets the beacon', 'transport.ts', 'while ((n = cut(list, beacon)))', 'while ((n = 0))', 'delivery', 'waits behind a slow request'],
-  ['storage none writes cookies', 'storage.ts', 'if (level > 1)', 'if (true)', 'identity', 'with storage'],
+  ['leaving the page forgets the beacon', 'transport.ts', 'while (cut(ready(), beacon))', 'while (0)', 'delivery', 'waits behind a slow request'],
+  ['storage none writes cookies', 'storage.ts', 'if (level! > 1)', 'if (true)', 'identity', 'with storage'],
   ['early calls are replayed backwards', 'start.ts', 'later.forEach(replay)', 'later.reverse().forEach(replay)', 'loading', 'byte for byte'],
 ];
 

@@ -29,7 +29,7 @@ use http_body_util::Full;
 use schemas::{
     id::{FunnelId, PixelId},
     money::Currency,
-    site::{Keeping, Site},
+    site::{Domain, Keeping, Site},
 };
 use serde::{Deserialize, Serialize};
 
@@ -129,9 +129,45 @@ struct Configuration<'a> {
     namespace: &'static str,
     /// Said always: the script itself has no defaults.
     storage: Keeping,
+    /// Under the name that the tag's `data-cookie-domain` has in a page.
+    #[serde(rename = "cookieDomain", skip_serializing_if = "Domain::is_empty")]
+    cookie_domain: Domain,
+    /// What the pixel calls each trait that `identify` knows, if it is to be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advanced_matching: Option<Matching>,
     #[serde(flatten)]
     site: Site,
 }
+
+/// A trait's name on the page, and at Meta's pixel.
+#[derive(Serialize)]
+struct Matching {
+    email: &'static str,
+    phone: &'static str,
+    first_name: &'static str,
+    last_name: &'static str,
+    customer_id: &'static str,
+    city: &'static str,
+    state: &'static str,
+    zip: &'static str,
+    country: &'static str,
+    date_of_birth: &'static str,
+    gender: &'static str,
+}
+
+const MATCHING: Matching = Matching {
+    email: "em",
+    phone: "ph",
+    first_name: "fn",
+    last_name: "ln",
+    customer_id: "external_id",
+    city: "ct",
+    state: "st",
+    zip: "zp",
+    country: "country",
+    date_of_birth: "db",
+    gender: "ge",
+};
 
 /// What is answered, and how long it may be kept.
 struct Found {
@@ -237,8 +273,16 @@ fn configuration(door: &Door, fid: &str, base: &str) -> (String, bool) {
         credentials: site.owns(host).then_some("include"),
         namespace: "RapidMetrics",
         storage: site.storage,
-        // Whose pages may send is not the page's business, and the storage is said above.
-        site: Site { allowed_origins: Vec::new(), storage: Keeping::default(), ..site },
+        cookie_domain: site.cookie_domain.clone(),
+        advanced_matching: site.advanced_matching.then_some(MATCHING),
+        // Whose pages may send is not the page's business; the rest is said above.
+        site: Site {
+            allowed_origins: Vec::new(),
+            storage: Keeping::default(),
+            cookie_domain: Domain::default(),
+            advanced_matching: false,
+            ..site
+        },
     };
     (javascript(&configuration), funnel.is_none())
 }

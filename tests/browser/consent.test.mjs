@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { stage } from './stage.mjs';
+import { PIXELS, stage } from './stage.mjs';
 
 const s = stage();
 const signal = (name, value) => s.context.addInitScript(([n, v]) => Object.defineProperty(navigator, n, { value: v }), [name, value]);
@@ -108,18 +108,6 @@ test('Do Not Track counts only where the funnel wants it', async () => {
   assert.equal((await s.track('Lead')).status, 'consent');
 });
 
-test('a no that an earlier script wrote down, as a bare word, still holds', async () => {
-  await s.goto();
-  await s.loaded();
-  await s.page.evaluate(() => localStorage.setItem('_rm_consent', 'denied'));
-  await s.named('PageView');
-  const before = s.world.batches.length;
-  await s.goto();
-  await s.loaded();
-  assert.equal((await s.track('Lead')).status, 'consent');
-  assert.equal(s.world.batches.length, before);
-});
-
 test('an address in the page\'s URL is in no request, neither as it stands nor encoded', async () => {
   await s.goto('<script>RapidMetrics.track("Lead", {})</script>', '', { snippet: 'v2', query: '&email=ann@b.example&m=bob%40b.example#to=eve@b.example' });
   await s.named('Lead');
@@ -136,11 +124,25 @@ test('before_send sees each event, may change or drop it, for server and pixel a
   const statuses = await s.page.evaluate(async () => {
     RapidMetrics.on('before_send', (e) => { e.props.secret = undefined; e.props.seen = e.name; return e });
     const off = RapidMetrics.on('before_send', (e) => e.name === 'Contact' ? null : e);
+    RapidMetrics.on('before_send', (e) => e.name !== 'Search' && e);
     const results = [await RapidMetrics.track('Contact', {}), await RapidMetrics.track('Lead', { secret: 1, n: 1 })];
     off();
-    return [...results, await RapidMetrics.track('Contact', { n: 2 })].map((r) => r.status);
+    return [...results, await RapidMetrics.track('Contact', { n: 2 }), await RapidMetrics.track('Search')].map((r) => r.status);
   });
-  assert.deepEqual(statuses, ['dropped', 'ok', 'ok']);
+  assert.deepEqual(statuses, ['dropped', 'ok', 'ok', 'dropped']);
   assert.deepEqual((await s.named('Lead')).props, { n: 1, seen: 'Lead' });
   assert.deepEqual((await s.fired(6)).filter((c) => c[2] === 'Lead').map((c) => c[3]), Array(2).fill({ n: 1, seen: 'Lead' }));
+});
+
+test('before_send cannot give a purchase to another order: page, pixel and webhook go by the same id', async () => {
+  await s.goto();
+  const told = await s.page.evaluate(async () => {
+    const ways = { A1: (e) => ({ ...e, props: { ...e.props, order_id: 'B2' } }), A2: () => ({ props: { value: 2 } }), A3: (e) => { e.props.order_id = 'B2' }, A4: (e) => { delete e.props.order_id } };
+    RapidMetrics.on('before_send', (e) => e.props.order_id && ways[e.props.order_id](e));
+    return Promise.all(Object.keys(ways).map(async (order_id) => (await RapidMetrics.track('Purchase', { value: 1, order_id })).event_id));
+  });
+  const [a1, a2, a3, a4] = [1, 2, 3, 4].map((n) => [`F1:A${n}`, `A${n}`]);
+  assert.deepEqual(told, [a1, a2, a3, a4].map(([id]) => id));
+  assert.deepEqual((await s.named('Purchase', 4)).map((e) => [e.event_id, e.props.order_id]), [a1, a2, a3, a4]);
+  assert.deepEqual((await s.fired(10)).filter((c) => c[2] === 'Purchase' && c[1] === PIXELS[0]).map((c) => [c[4].eventID, c[3].order_id]), [a1, a2, a3, a4]);
 });

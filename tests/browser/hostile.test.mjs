@@ -142,7 +142,7 @@ test('with ?rm_debug=1 the console tells what was called, what the pixel was tol
   lines.length = 0;
   s.world.batches = [];
   await s.goto();
-  assert.equal((await s.named('PageView')).debug, undefined);
+  assert.equal((await s.named('PageView')).debug, false);
   assert.deepEqual(lines, []);
 });
 

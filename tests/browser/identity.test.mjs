@@ -53,7 +53,7 @@ test('a second subdomain sees the same visitor', async () => {
 });
 
 test('the domain of the cookies may be given', async () => {
-  s.world.config.cookie_domain = 'www.shop.example';
+  s.world.config.cookieDomain = 'www.shop.example';
   await ids({ host: 'a.www.shop.example' });
   assert.deepEqual((await s.context.cookies()).map((c) => c.domain), Array(2).fill('.www.shop.example'));
 });
@@ -135,10 +135,14 @@ test('an app\'s route with a new source is a touch, and one without is none', as
 
 test('a referrer of another site is a touch, one of our own is none', async () => {
   const link = (to) => `<a href="${to}">on</a>`;
-  await s.goto(link(s.world.url()), '<meta name="referrer" content="unsafe-url">', { host: 'blog.example', bare: 1 });
-  await s.page.click('a');
-  await s.arrived(1);
-  assert.match(s.world.batches[0].body.attribution.last.referrer, /^https:\/\/blog\.example/);
+  for (const [visits, query] of ['', '&utm_source=blog'].entries()) {
+    await s.goto(link(s.world.url('', '', { query })), '<meta name="referrer" content="unsafe-url">', { host: 'blog.example', bare: 1 });
+    await s.page.click('a');
+    await s.arrived(visits + 1);
+    const { last } = s.world.batches.at(-1).body.attribution;
+    assert.match(last.referrer, /^https:\/\/blog\.example/);
+    assert.ok(last.landing.endsWith('?' + query));
+  }
 });
 
 test('a frame of a third party, without cookies for third parties, delivers', async () => {

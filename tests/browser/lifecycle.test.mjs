@@ -39,10 +39,44 @@ for (const [what, then, expected] of [
   });
 }
 
+test('a prerendered page asks for the visitor\'s decision when it is looked at', async () => {
+  const { after, release } = s.held();
+  s.world.gate = after;
+  s.world.config.consent = 'pending';
+  const next = s.world.url('', '', { path: '/next' });
+  const rules = `<script type="speculationrules">{"prerender": [{"source": "list", "urls": ["${next}"]}]}</script>`;
+  const close = openAlone(s.world.url(`${rules}<script>fetch('/wait').then(function () {
+    localStorage._rm_consent = '"granted"'; location.href = '${next}' })</script>`, '', { bare: 1 }), ARGS);
+  try {
+    await until('the script of the prerendered page', () => s.world.scripts === 1);
+    await new Promise((go) => setTimeout(go, 500)); // it has looked around before the visitor decides
+    release();
+    await s.named('PageView');
+    assert.deepEqual(viewed(), ['/next']);
+    assert.equal(s.world.scripts, 1, 'the prerendered page itself was shown');
+  } finally {
+    await close();
+  }
+});
+
 test('a page opened in the background flags its page view as hidden', async () => {
   await s.context.addInitScript(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
   await s.goto();
   assert.equal((await s.named('PageView')).hidden, true);
+});
+
+test('a page that nobody sees sends its events together, hears of them, and says nothing twice when it is shown', async () => {
+  await s.context.addInitScript(() => Object.defineProperty(document, 'hidden', { value: true, configurable: true }));
+  await s.goto(`<script>for (var n = 0; n < 4; n++) RapidMetrics.track('Contact', {n: n})</script>`);
+  await s.arrived(5);
+  assert.equal(s.world.batches.length, 1);
+  assert.equal((await s.track('Lead')).status, 'ok');
+  const statuses = await s.page.evaluate(() => Promise.all([...Array(100).keys()].map((n) => RapidMetrics.track('Search', { n }).then((r) => r.status))));
+  assert.deepEqual([...new Set(statuses)], ['ok']);
+  assert.ok(s.world.batches.length <= 8, `${s.world.batches.length} requests`);
+  await show('visible');
+  await s.track('Schedule');
+  assert.equal(s.world.events.length, 107);
 });
 
 test('with page views of visible pages only, one opened in the background waits until it is shown', async () => {
@@ -57,7 +91,7 @@ test('with page views of visible pages only, one opened in the background waits 
   assert.deepEqual(s.names(), ['Lead']);
   await show('visible');
   await s.named('PageView');
-  assert.equal(views()[0].hidden, undefined);
+  assert.equal(views()[0].hidden, false);
   await show('hidden');
   await show('visible');
   await s.flush();
@@ -97,16 +131,58 @@ test('a page restored from the back/forward cache counts as seen again, and work
   assert.deepEqual(viewed(), ['/first', '/second', '/first']);
 });
 
-const walk = async () => {
+/// Leaves the page for another one of the shop, does something there, and comes back to the very page.
+const meanwhile = async (work) => {
+  await s.page.evaluate(() => addEventListener('pageshow', (e) => (window.persisted = e.persisted)));
+  await s.goto('', '', { path: '/second' });
+  await s.loaded();
+  await work();
+  await s.page.evaluate(() => history.back());
+  await s.page.waitForFunction(() => window.persisted === true);
+};
+
+for (const pageview of ['auto', 'off']) {
+  test(`a page restored from the back/forward cache obeys that the visitor has revoked meanwhile, page views ${pageview}`, async () => {
+    s.world.config.pageview = pageview;
+    await s.goto('', '', { path: '/first' });
+    await s.loaded();
+    await s.track('Lead');
+    await s.page.evaluate(() => addEventListener('pagehide', () => RapidMetrics.track('Contact'))); // it leaves by beacon, and is not acknowledged here
+    let before;
+    await meanwhile(async () => {
+      await s.named('Contact');
+      await s.page.evaluate(() => RapidMetrics.consent('revoke'));
+      before = s.world.batches.length;
+    });
+    assert.equal((await s.track('Search')).status, 'consent');
+    await new Promise((go) => setTimeout(go, 500)); // time enough to send what was left
+    assert.equal(s.world.batches.length, before);
+  });
+}
+
+test('a page restored from the back/forward cache sends what waited for a grant that was given meanwhile', async () => {
+  s.world.config.consent = 'pending';
+  await s.goto('', '', { path: '/first' });
+  await s.loaded();
+  await s.page.evaluate(() => { RapidMetrics.track('Purchase', { value: 1, currency: 'EUR', order_id: 'A1' }) });
+  await meanwhile(() => s.page.evaluate(() => RapidMetrics.consent('grant')));
+  await s.named('Purchase');
+});
+
+/// `ms` is how long the script may take to notice where the page went.
+const walk = async (ms) => {
   await s.goto('<a href="#there">there</a>', '', { path: '/start' });
   await s.arrived(1);
-  await s.page.evaluate(async () => {
-    const settle = () => new Promise((go) => setTimeout(go, 50));
+  await s.page.evaluate(async (ms) => {
+    const settle = () => new Promise((go) => setTimeout(go, ms));
     history.pushState({}, '', '/one');
+    await settle();
     history.replaceState({}, '', '/one'); // the same address is no new page
+    await settle();
     history.replaceState({}, '', '/two');
     history.pushState({}, '', '/two#hash');
     location.hash = 'other';
+    await settle();
     history.back();
     await settle();
     history.back();
@@ -114,23 +190,24 @@ const walk = async () => {
     history.back();
     await settle();
     await RapidMetrics.flush();
-  });
+  }, ms);
 };
 
 test('an app: push and replace count, the same address and hashes do not, going back does', async () => {
-  await walk();
+  await walk(50);
   await s.named('PageView', 4);
   await s.flush();
   assert.deepEqual(viewed().map((path) => path.split('#')[0]), ['/start', '/one', '/two', '/start']);
   assert.ok(await s.page.evaluate(() => /native code/.test(history.pushState)), 'the page\'s history is not touched');
 });
 
-test('without the Navigation API the same walk gives the same page views', async () => {
+test('without the Navigation API the same walk, a little slower, gives the same page views', async () => {
   await s.context.addInitScript(() => delete window.navigation);
-  await walk();
+  await walk(250);
   await s.named('PageView', 4);
   await s.flush();
   assert.deepEqual(viewed().map((path) => path.split('#')[0]), ['/start', '/one', '/two', '/start']);
+  assert.ok(await s.page.evaluate(() => /native code/.test(history.pushState)), 'here neither');
 });
 
 test('a navigation that is taken over counts, one that is stopped does not, and a real one is a new page', async () => {

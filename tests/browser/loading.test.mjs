@@ -32,7 +32,7 @@ test('the public snippet, byte for byte: early calls arrive once, in order, afte
 
   const [{ body, headers }] = s.world.batches;
   assert.match(headers['content-type'], /^text\/plain/);
-  assert.deepEqual(Object.keys(body), ['v', 'fid', 'sent_at', 'page', 'ids', 'person', 'attribution', 'events']);
+  assert.deepEqual(Object.keys(body).sort(), ['attribution', 'events', 'fid', 'ids', 'page', 'person', 'sent_at', 'v']);
   assert.deepEqual([body.v, body.fid, body.page.title], [1, 'F1', 'Shop']);
   assert.deepEqual(body.person, { email: 'a@b.example' });
   assert.deepEqual(events[2].props, { email: 'a@b.example' });
@@ -65,6 +65,12 @@ test('with the second snippet, a promise from before the load resolves after it,
   assert.deepEqual([lead.status, lead.event_ids, ready, page.status], ['ok', [lead.event_id], true, 'ok']);
   assert.equal(ids.visitor_id, s.world.events[0].visitor_id);
   assert.deepEqual(s.names(), ['PageView', 'Lead', 'PageView']);
+});
+
+test('with the second snippet, the time that an early call gives counts, and not the time of the call', async () => {
+  const at = Date.now() - 3600000;
+  await s.goto(`<script>RapidMetrics.track('Lead', {}, { timestamp: ${at} })</script>`, '', { snippet: 'v2' });
+  assert.equal((await s.named('Lead')).at, at);
 });
 
 test('an entry that brings time, address and a resolver is answered', async () => {

@@ -3,27 +3,10 @@
 import { withoutEmails } from './props';
 import { load, store } from './storage';
 
-interface Touch { landing: string; referrer: string; at: number }
-
-let touch: Touch | undefined, marked: unknown;
-
 /// An address that names a source, or somebody else's referrer, is a new touch; any first page is one too.
-export const seeAddress = (): void => {
-  const landing = withoutEmails(location.href);
-  const referrer = touch || document.referrer.startsWith(location.origin) ? '' : withoutEmails(document.referrer);
-  const sourced = referrer || /[?&](utm_|(fb|g|tt)clid=|msclkid=|[gw]braid=)/.test(landing);
-  if (sourced || !touch) {
-    marked = sourced;
-    touch = { landing, referrer, at: Date.now() };
-  }
-};
-
-export const attribution = (): unknown => {
-  let known = load('_rm_attr');
-  if (marked || !known) {
-    known = { first: known ? known.first : touch, last: touch };
-    store('_rm_attr', known);
-    marked = 0;
-  }
-  return known;
+export const seeAddress = (from: string): void => {
+  const landing = withoutEmails(location.href), known = load('_rm_attr');
+  const referrer = from.startsWith(location.origin) ? '' : withoutEmails(from);
+  const last = { landing, referrer, at: Date.now() };
+  if (!known || referrer || /[?&](utm_|\w+(clk?id|braid)=)/.test(landing)) store('_rm_attr', { first: last, ...known, last });
 };

@@ -10,7 +10,7 @@ const MEANING: Record<string, string> = {
   invalid_consent: 'consent takes grant or revoke',
   payload_too_large: 'properties take 10 KB at most',
   unknown_method: 'this version has no such method',
-  retry: 'not acknowledged, tried again in',
+  retry: 'not acknowledged, tried again after milliseconds:',
   csp: 'the page\'s Content-Security-Policy forbids our server:',
   failed: 'this browser cannot send',
   unknown_funnel: 'the server knows no such funnel',

@@ -10,12 +10,8 @@ let listeners: [string, Listener][] = [];
 
 /// While a developer looks on, all that happens is noted, for the file that words it.
 export let notes: unknown[] | false | undefined;
-
-const NOTES_MAX = 999; // should the file that shows them never come
-
-export const on = (name: string, callback: Listener): (() => void) => {
-  const entry: [string, Listener] = [name, callback];
-  listeners = [...listeners, entry];
+export const on = (...entry: [string, Listener]): (() => void) => {
+  listeners.push(entry);
   return () => {
     listeners = listeners.filter((other) => other != entry);
   };
@@ -23,10 +19,10 @@ export const on = (name: string, callback: Listener): (() => void) => {
 
 /// Each listener in turn. Returns the detail; `before_send` may put another in its place, and null stays null.
 export const emit = (name: string, detail: any): any => {
-  if (notes && notes.length < NOTES_MAX) notes.push([name, detail]);
+  if (notes) notes.push([name, detail]);
   listeners.forEach(([its, callback]) => {
     const answer = its == name && detail ? guarded(callback, detail) : undefined;
-    if (answer !== undefined && its == 'before_send') detail = answer;
+    if (name == 'before_send' && answer !== undefined) detail = answer;
   });
   return detail;
 };
@@ -41,6 +37,6 @@ export const guarded = (callback: Listener, detail: unknown): unknown => {
 
 export const debug = (state?: unknown): void => {
   notes = state !== false && registry[''];
-  store('_rm_debug', !!notes, true);
+  store('_rm_debug', !!notes);
   if (notes) loadScript(config.api + '.debug.js');
 };

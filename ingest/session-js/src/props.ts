@@ -1,27 +1,27 @@
 // Copies what the page gave us, once, at the moment of the call.
 
-/// What identify calls a person's traits, and what Meta calls them.
-export const TRAITS: Record<string, string> = {
-  email: 'em', phone: 'ph', first_name: 'fn', last_name: 'ln', customer_id: 'external_id',
-  city: 'ct', state: 'st', zip: 'zp', country: 'country', date_of_birth: 'db', gender: 'ge',
-};
-
-/// The value as JSON text. What JSON cannot say (cycles, BigInt, functions) is left out with a remark.
-export const toText = (value: unknown, warnings: string[]): string | undefined => {
+/// An object as it is now, or nothing if it is none. What JSON cannot say (cycles, BigInt, functions) is left out with
+/// a remark.
+export const copy = (value: unknown, warnings: string[], reviver?: false | ((key: string, value: any) => unknown)): any => {
   const path: unknown[] = [];
-  return JSON.stringify(value, function (this: unknown, key, inner) {
+  const text = JSON.stringify(value, function (this: unknown, key, inner) {
     // `this` holds `key`: whatever came onto the path after it belongs to a branch that is finished.
-    path.splice(0, path.indexOf(this));
-    if (/^(f|sy|bi)/.test(typeof inner) || path.includes(inner)) warnings.push(key + ' left out');
+    path.length = path.indexOf(this) + 1;
+    // a function, a symbol, a bigint
+    if (/^f|sy|bi/.test(typeof inner) || path.includes(inner)) warnings.push(key + ' left out');
     else {
-      path.unshift(inner);
+      path.push(inner);
       return inner;
     }
   });
+  return /^{/.test(text) && JSON.parse(text, reviver as undefined);
 };
 
 /// An address in a query string must not leave the page inside a URL.
-export const withoutEmails = (url: string): string => url.replace(/=[^&#]*(@|%40)[^&#]*/gi, '=');
+export const withoutEmails = (url: string): string => url.replace(/=[^&#]*(@|%40)[^&#]*/g, '=');
+
+/// What identify calls a person's traits.
+const TRAIT = /mail|phone|(fir|la)st_name|customer_id|^(city|state|zip|country)$|birth|gender/;
 
 /// Properties may name a person as well; on disk they lose that part.
-export const impersonal = (name: string, value: any): unknown => TRAITS[name] || /[^\s/]@\S+\.\S/.test(value) ? undefined : value;
+export const impersonal = (name: string, value: any): unknown => TRAIT.test(name) || /[^\s/]@\S+\.\S/.test(value) ? undefined : value;

@@ -112,11 +112,11 @@ export interface Configuration {
   /** Where ids and unsent events live: 'cookie' (default; local storage too), 'local' (no cookies), 'memory' or 'none' (this page load only, nothing is written). */
   storage?: 'cookie' | 'local' | 'memory' | 'none';
   /** The domain of our cookies, instead of the widest the browser accepts. */
-  cookie_domain?: string;
+  cookieDomain?: string;
   /** The name of the global, instead of 'RapidMetrics'. */
   namespace?: string;
-  /** True: what identify says is given to the pixel as well. */
-  advanced_matching?: boolean;
+  /** What identify says is given to the pixel as well: for each trait, what Meta calls it (`{ email: 'em' }`). */
+  advanced_matching?: Record<string, string>;
   /** True: Do Not Track counts like Global Privacy Control. */
   dnt?: boolean;
   /** 'include' on another host of the site's own: requests carry cookies, so that the server may renew them. */

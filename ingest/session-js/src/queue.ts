@@ -1,9 +1,9 @@
 // Keeps every event until the server has acknowledged it, across page loads, and never a person on the site's disk.
 
+import { ownPrefix } from './ids';
 import { emit } from './listeners';
 import type { Result, Status } from './public';
 import { result } from './result';
-import { config } from './settings';
 import { eachKey, load, store } from './storage';
 
 /// An event as it is sent.
@@ -15,10 +15,10 @@ export interface WireEvent {
   props: Record<string, unknown>;
   at: number;
   seq: number;
-  server?: false;
-  debug?: true;
-  bot?: true;
-  hidden?: true;
+  server?: boolean;
+  debug?: boolean;
+  bot?: boolean;
+  hidden?: boolean;
   test_event_code?: string;
 }
 
@@ -30,6 +30,8 @@ export interface Said {
 }
 
 export interface Item {
+  /// Where it is written down, if it is.
+  place: string;
   e: WireEvent;
   /// The page it happened on.
   p: { url: string; referrer: string; title: string };
@@ -39,8 +41,8 @@ export interface Item {
   remarks?: string[];
   /// Tells the caller, who waits for it.
   answer?: ((told: Result) => void) | 0;
-  /// Tells the pixel, once the visitor has agreed.
-  fire?: () => void;
+  /// The pixel is to be told, once the visitor has agreed.
+  fire?: boolean;
   /// It was found on the disk: another tab may deliver it first.
   shared?: boolean;
   /// It is on the disk.
@@ -61,12 +63,12 @@ export let items: Item[] = [], isOpen: boolean;
 export const openQueue = (): void => {
   const left: Item[] = [];
   isOpen = true;
-  eachKey(prefix(), (key, tab) => {
-    const item = load(key, tab);
-    if (Date.now() - item.e.at < (tab ? PERSON_MS_MAX : EVENT_MS_MAX)) left.push(Object.assign(item, { shared: true }));
-    else store(key, 0, tab);
+  eachKey(prefix(), (key) => {
+    const item = load(key);
+    if (lifeLeft(item.e) > 0) left.push({ ...item, place: key, shared: true });
+    else store(key);
   });
-  items = left.sort((a, b) => a.e.at - b.e.at || a.e.seq - b.e.seq).concat(items);
+  items = [...left.sort((a, b) => a.e.at - b.e.at || a.e.seq - b.e.seq), ...items];
 };
 
 export const closeQueue = (): void => {
@@ -80,25 +82,26 @@ export const closeQueue = (): void => {
 /// an unsent identify only for the tab, and for thirty minutes.
 export const save = (inDoubt?: unknown): void => {
   items = items.filter((item) => {
-    // A Lead and a Purchase of one order share an id.
-    const { e, p } = item, key = prefix() + e.name + e.event_id, tab = e.type != 'track';
-    if (item.final) store(key, 0, tab);
+    const { e, p, place } = item;
+    if (item.final) store(place);
     else if (inDoubt && !item.kept) {
       item.kept = true;
-      if (!item.shared) store(key, { e, p }, tab);
-      if (tab) setTimeout(store, e.at + PERSON_MS_MAX - Date.now(), key, 0, tab);
+      if (!item.shared) store(place, { e, p });
+      setTimeout(store, lifeLeft(e), place);
     }
-    return !item.final && (!item.shared || load(key, tab));
+    return !item.final && (!item.shared || load(place));
   });
 };
 
-const prefix = (): string => `_rm_q_${config.fid}:`;
+/// How long an event may stay written down.
+const lifeLeft = ({ type, at }: WireEvent): number => at - Date.now() + (type == 'track' ? EVENT_MS_MAX : PERSON_MS_MAX);
+
+export const prefix = (): string => '_rm_q_' + ownPrefix();
 
 /// Answers the caller once, with the first thing known: acknowledged, left with the page, or safely waiting.
 export const finish = (item: Item, status: Status, said: Said = {}): void => {
-  const { answer } = item, told = result(status, item.e.event_id, (item.remarks || []).concat(said.warnings || []), said.error);
-  if (!answer && status == 'queued') return;
-  if (answer) answer(told);
+  const told = result(status, item.e.event_id, [...item.remarks || [], ...said.warnings || []], said.error);
+  if (item.answer) item.answer(told);
   item.answer = 0;
   if (status != 'consent') emit(status == 'ok' ? 'delivered' : status, told);
 };

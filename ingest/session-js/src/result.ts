@@ -3,13 +3,13 @@
 import { emit } from './listeners';
 import type { Result, Status } from './public';
 
-export const result = (status: Status, id: string, warnings: string[] = [], error?: Result['error']): Result => ({
-  ok: /^(ok|queued|beacon)$/.test(status),
-  status,
-  event_id: id,
-  event_ids: id ? [id] : [],
-  warnings: warnings[0] ? warnings : undefined,
+export const result = (status: Status, event_id = '', warnings: string[] = [], error?: Result['error']): Result => ({
+  ok: /^[oqb]/.test(status), // ok, queued, beacon
+  event_id,
+  event_ids: event_id ? [event_id] : [],
+  warnings: (warnings[0] && warnings) as any,
   error,
+  status,
 });
 
 /// The codes explain themselves to those who know them, and the debug file explains them to others.

@@ -3,15 +3,14 @@
 import { seeAddress } from './attribution';
 import { eventId, orderId } from './ids';
 import { debug, emit, guarded, notes, on } from './listeners';
-import { watchPages } from './pages';
 import { firePixels, initPixels, introduce, own, tell } from './pixel';
-import { toText, withoutEmails } from './props';
+import { copy, withoutEmails } from './props';
 import type { Configuration, Result, Status, TrackOptions } from './public';
-import { closeQueue, finish, isOpen, items, openQueue, type Item, type WireEvent } from './queue';
+import { closeQueue, isOpen, items, openQueue, prefix, type Item, type WireEvent } from './queue';
 import { refusal, result } from './result';
 import { ask, config, isOff, readTag, registry } from './settings';
 import { eachKey, load, permit, store } from './storage';
-import { openTransport, plan, wake } from './transport';
+import { plan, turn, wake, watchPolicy } from './transport';
 import { attempt, bytes, loadScript, sleep, unless } from './tools';
 import { forget, ids, meetClick, meetVisitor, visitor } from './visitor';
 
@@ -28,6 +27,8 @@ declare const ASKS: boolean;
 
 declare global {
   interface Document { prerendering?: boolean }
+  interface Window { navigation?: EventTarget }
+  const navigation: EventTarget;
   interface Navigator { globalPrivacyControl?: boolean }
 }
 
@@ -36,17 +37,19 @@ const PENDING_MAX = 200; // in memory, before the visitor has agreed
 const PAYLOAD_BYTES_MAX = 10240; // as the webhook's: both doors agree
 const FLUSH_MS_MAX = 5000;
 const FLUSH_STEP_MS = 20;
+const LOOK_MS = 100;
 
 let rm: Stub, consent: string | undefined, viewed: boolean;
 /// The call that is replayed just now.
 let call: Call = {};
 let person: Props = {}, seq = 0;
 
-const track = (name: string, props?: Props | null, options?: TrackOptions | null) => accept(name, props, options || {}, true);
+const track = (name: string, props?: Props | null, options?: TrackOptions | null) => accept(name, props, options || {});
 
 const api: Record<string, (...args: any[]) => any> = {
-  identify: (email: any, traits?: Props) => accept('identify', typeof email == 'string' ? Object.assign({}, traits, { email }) : email, {}),
   track,
+  on,
+  identify: (email: any, traits?: Props) => accept('identify', attempt(() => typeof email == 'string' ? { ...traits, email } : email), 0 as TrackOptions),
   page: (props?: Props, options?: TrackOptions) => track('PageView', props, options),
   consent: async (state: unknown) => {
     const yes = ['grant', true].includes(state as string);
@@ -59,12 +62,12 @@ const api: Record<string, (...args: any[]) => any> = {
     else {
       person = {};
       closeQueue();
-      eachKey('_rm_q_', (key, tab) => store(key, 0, tab));
-      ['_rm_vid', '_fbp', '_fbc', '_rm_attr', '_rm_o'].forEach(forget);
+      eachKey('_rm_q_', store);
+      ['_rm_attr', '_rm_vid', '_fbc', '_rm_o', '_fbp'].forEach(forget);
       permit();
     }
     emit('consent', consent);
-    return result('ok', '');
+    return result('ok');
   },
   reset: async () => {
     person = {};
@@ -72,19 +75,17 @@ const api: Record<string, (...args: any[]) => any> = {
       forget('_rm_vid');
       meetVisitor();
     }
-    return result('ok', '');
+    return result('ok');
   },
-  flush: async (ms?: number) => {
-    const end = Date.now() + (ms || FLUSH_MS_MAX);
-    if (isOpen) wake();
-    while (isOpen && items[0] && Date.now() < end) await sleep(FLUSH_STEP_MS);
-    return result(items[0] ? 'queued' : 'ok', '');
+  flush: async (ms = FLUSH_MS_MAX) => {
+    wake();
+    for (ms += Date.now(); isOpen && items[0] && Date.now() < ms;) await sleep(FLUSH_STEP_MS);
+    return result(items[0] ? 'queued' : 'ok');
   },
   ready: async (callback?: (rm: unknown) => void) => {
     if (callback) guarded(callback, rm);
     return rm;
   },
-  on,
   ids,
   debug,
   /// Another funnel on this page: the one that is there, or one that collects calls until its script is.
@@ -97,32 +98,40 @@ const api: Record<string, (...args: any[]) => any> = {
   },
 };
 
-export const start = async (given: Partial<Configuration> | 0): Promise<void> => {
+export const start = (given: Partial<Configuration> | 0): void => {
   readTag(given);
-  if (ASKS) {
-    if (!config.fid) return;
-    objects();
-    if (!config.pixels && !rm.loaded) {
-      collect(rm);
-      await ask();
-    }
-  }
-  if (config.debug || /[?&]rm_debug=1/.test(location as any) || load('_rm_debug', true)) debug();
-  openTransport();
+  if (ASKS && !config.fid) return;
+  meet();
+  if (ASKS && !config.pixels && !rm.loaded) {
+    collect(rm);
+    ask().then(begin);
+  } else begin();
+};
+
+const begin = (): void => {
+  if (ASKS) meet(); // a second copy of the snippet may have come meanwhile
+  seeAddress(document.referrer);
+  if (config.debug || /rm_debug=1/.test(location as any) || load('_rm_debug')) debug();
   // A page that is only prerendered may never be seen. The same script again, after a second copy of the snippet: one
   // state, one more stub to take over.
   unless(document.prerendering, 'prerenderingchange', () => {
-    consent = load('_rm_consent'); // the visitor may have decided meanwhile
-    objects().forEach((object) => rm.loaded ? rm._q!.push(object as any) : adopt(object));
+    consent = load('_rm_consent');
+    watchPolicy();
+    ['online', 'visibilitychange', 'pageshow', 'pagehide'].forEach((type) => addEventListener(type, () => {
+      const decided = load('_rm_consent') || consent; // perhaps in another tab, or while this page was in the back/forward cache
+      if (decided != consent) api.consent(decided == 'granted');
+      turn(type);
+    }));
+    adopt(rm);
+    rm._q!.push(window[config.namespace as any] as any);
   });
 };
 
-/// Our object, and what the page calls us by, which may be another funnel's. A snippet's stub becomes ours.
-const objects = (): Stub[] => {
-  const name = config.namespace as any, there = window[name] as unknown as Stub;
-  rm = registry[config.fid] = registry[config.fid] || (there && !there.loaded ? there : {});
-  window[name] = (there || rm) as any;
-  return [rm, there || rm];
+/// Our object, which is the snippet's stub if that is not another funnel's.
+const meet = (): void => {
+  const name = config.namespace!, page = window as unknown as Record<string, Stub>;
+  const there = page[name] = page[name] || {};
+  rm = registry[config.fid] = registry[config.fid] || (there.loaded ? {} : there);
 };
 
 /// Keeps the very object and array the page may hold: references taken before we came go on working.
@@ -131,7 +140,6 @@ const adopt = (object: Stub): void => {
   const queue = object._q = object._q || [], calls = queue.splice(0);
   queue.push = replay as any;
   Object.assign(object, api, { version: '1.0.0', loaded: true });
-  seeAddress();
   // Consent speaks first, then the page view, then everything in the order of the calls.
   const later = calls.filter((entry) => entry[0] != 'consent' || replay(entry));
   open();
@@ -142,12 +150,12 @@ const adopt = (object: Stub): void => {
 const replay = (entry: any): void => {
   attempt(() => { // it may have a shape we never promised
     if (entry._q) return adopt(entry);
-    const [method, args, made, answer] = entry;
-    call = made || {};
-    const said = api[method] ? api[method](...args || []) : refusal('unknown_method');
-    call = {};
+    const [method, args = [], made = {}, answer] = entry;
+    call = made;
+    const said = api[method] ? api[method](...args) : refusal('unknown_method');
     if (answer) answer(said);
   });
+  call = {};
 };
 
 /// Gives an object every method, each of which leaves its call in the object's queue.
@@ -168,75 +176,78 @@ const open = (): void => {
   if (barred()) return;
   if (!isOpen && (consent || config.consent != 'pending')) {
     permit(true);
-    store('_rm_debug', !!notes, true);
     meetVisitor();
     openQueue();
     initPixels();
     introduce(person);
     items.forEach(launch);
-    plan();
+    wake();
   }
   if (viewed || isOff(config.pageview)) return;
   viewed = true;
-  unless(document.hidden && config.pageview == 'visible', 'visibilitychange', view);
-  addEventListener('pageshow', (event) => {
-    if (event.persisted) view();
-  });
-  if (!isOff(config.spa)) watchPages(() => {
-    seeAddress();
+  let last: string;
+  // What follows a # is no other page.
+  const look = (_?: unknown) => {
+    const known = last;
+    if (last == (last = location.href.split('#')[0])) return;
+    seeAddress(known ? '' : document.referrer);
     if (isOpen) meetClick();
-    view();
+    track('PageView');
+  };
+  unless(document.hidden && config.pageview == 'visible', 'visibilitychange', () => {
+    look();
+    // The Navigation API tells; in older browsers we look now and then, and leave the page's own methods alone.
+    if (!isOff(config.spa)) window.navigation ? navigation.addEventListener('currententrychange', look) : setInterval(look, LOOK_MS);
+  });
+  addEventListener('pageshow', (event) => {
+    if (event.persisted) look(last = '#'); // a view whatever the address, and its referrer is no new touch
   });
 };
 
-const view = (): unknown => track('PageView');
-
 /// One logical event, fixed at the moment of the call: everything that happens to it later is only delivery.
-const accept = async (name: string, given: unknown, options: TrackOptions, isTrack?: boolean): Promise<Result> => {
-  const warnings: string[] = [], copy = (value: unknown) => {
-    const text = toText(value, warnings)!;
-    return /^{/.test(text) && JSON.parse(text);
-  };
+/// An identify has no options.
+const accept = async (name: string, given: unknown, options: TrackOptions): Promise<Result> => {
+  const warnings: string[] = [];
   try {
-    if (typeof name != 'string' || !/^.{1,50}$/.test(name)) return refusal('invalid_name');
-    const props = copy(given || {}), order = isTrack && /^(Purchase|Lead)$/.test(name) ? orderId(props.order_id) : '';
-    if (!isTrack) for (const trait in props) if (/^(null)?$/.test(props[trait])) delete props[trait];
-    if (!props || !isTrack && !Object.keys(props)[0]) return refusal('invalid_properties');
-    const id = eventId(config.fid, order, options.event_id || options.eventID, warnings), status = barred();
-    const e = {
-      event_id: id,
-      type: isTrack ? 'track' : 'identify',
-      name,
+    if (name !== '' + name || !/^.{1,50}$/.test(name)) return refusal('invalid_name');
+    const props = copy(given || {}, warnings, !options && ((_, value) => /^(null)?$/.test(value) ? undefined : value));
+    if (!props || !options && !Object.keys(props)[0]) return refusal('invalid_properties');
+    const status = barred(), { order_id } = props, id = eventId(orderId(/^(Purchase|Lead)$/.test(name) && order_id), options.event_id || options.eventID, warnings);
+    const e: WireEvent = {
+      ...copy(options, warnings),
+      bot: navigator.webdriver, // told, not judged: the server decides what it is worth
+      debug: !!notes,
       props,
+      type: options ? 'track' : 'identify',
+      visitor_id: visitor,
+      hidden: document.hidden,
+      event_id: id,
+      name,
       at: +(options.timestamp || call.t!) || Date.now(),
       seq: ++seq,
-      server: options.server === false ? false : undefined,
-      debug: notes ? true : undefined,
-      bot: navigator.webdriver || undefined, // told, not judged: the server decides what it is worth
-      hidden: document.hidden || undefined,
-      test_event_code: options.test_event_code && options.test_event_code + '',
-    } as WireEvent;
+    };
     emit('call', [e, status]);
-    const allowed = !status && emit('before_send', Object.assign({}, e));
+    const allowed = !status && emit('before_send', { ...e });
     if (!allowed) return result(status || 'dropped', id, warnings);
-    e.props = copy(allowed.props) || props;
-    if (bytes(JSON.stringify(Object.assign({}, isTrack ? 0 : person, e.props))) > PAYLOAD_BYTES_MAX) return refusal('payload_too_large');
-    if (!isTrack) introduce(Object.assign(person, e.props));
+    e.props = copy({ ...allowed.props || props, order_id }, warnings); // the id is fixed, and so what made it
+    if (bytes(JSON.stringify({ ...(options ? 0 : person), ...e.props })) > PAYLOAD_BYTES_MAX) return refusal('payload_too_large');
+    if (!options) introduce(Object.assign(person, e.props));
     const item: Item = {
+      remarks: warnings,
+      place: prefix() + e.type + name + id, // a Lead and a Purchase of one order share an id
+      who: person,
+      fire: (options && options.pixel !== false) as boolean,
       e,
       p: { url: withoutEmails(call.u || location.href), referrer: withoutEmails(document.referrer), title: document.title },
-      who: person,
-      remarks: warnings,
     };
-    if (isTrack && options.pixel !== false) item.fire = () => firePixels(name, e.props, id, order);
+    if (items.length >= (isOpen ? ITEMS_MAX : PENDING_MAX)) return emit('dropped', result('dropped', id, warnings));
+    items.push(item);
+    if (isOpen) launch(item);
     return new Promise((answer) => {
       item.answer = answer;
-      if (items.length >= (isOpen ? ITEMS_MAX : PENDING_MAX)) return finish(item, 'dropped');
-      items.push(item);
-      if (isOpen) launch(item);
       plan();
     });
-  } catch (error) {
+  } catch {
     return refusal('invalid_properties'); // a getter of the page threw
   }
 };
@@ -244,5 +255,5 @@ const accept = async (name: string, given: unknown, options: TrackOptions, isTra
 /// From here on it belongs to a visitor, and the pixel knows it.
 const launch = ({ e, fire }: Item): void => {
   e.visitor_id = e.visitor_id || visitor;
-  attempt(fire!); // an identify has none
+  if (fire) firePixels(e);
 };

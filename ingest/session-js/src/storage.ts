@@ -4,63 +4,55 @@ import { impersonal } from './props';
 import { config } from './settings';
 import { attempt } from './tools';
 
-/// What may be written: 0 nothing, 1 storage, 2 cookies too.
-let level = 0, domain: string | undefined;
+export const META_DAYS = 90;
+
+/// What may be written: nothing, storage (1), cookies too (2).
+let level: number | undefined;
 
 /// What this page load knows where nothing may be written. What is written is not here: other tabs change it.
 const memory: Record<string, any> = {};
 
-/// Nothing is written before the visitor lets us. The funnel may keep all in memory.
+/// Nothing is written before the visitor lets us; then what was noted until now is. The funnel may keep all in memory.
 export const permit = (yes?: unknown): void => {
-  level = yes ? ['local', 'cookie'].indexOf(config.storage!) + 1 : 0;
+  level = yes && ({ local: 1, cookie: 2 } as any)[config.storage!];
+  Object.keys(memory).forEach((key) => memory[key] && store(key, memory[key]));
+};
+
+/// An identify, or whether a developer looks on, is for this tab only. What follows further on is somebody's id.
+const isTab = (key: string): boolean => /^_rm_(d|[^:]*:i)/.test(key);
+
+/// The tab's own storage, or the site's. Either may throw on mere access.
+const area = (key: string): Storage => isTab(key) ? sessionStorage : localStorage;
+
+export const load = (key: string): any => attempt(() => JSON.parse(area(key)[key])) || memory[key];
+
+/// Nothing removes the key. On the site's own disk there is no person, also not in an id.
+export const store = (key: string, value?: unknown): void => {
+  memory[key] = attempt(() => level && impersonal('', key) && (value ? area(key)[key] = JSON.stringify(value, (!isTab(key) && impersonal) as typeof impersonal) : delete area(key)[key])) ? 0 : value;
+};
+
+/// All keys with this beginning, in the tab and on the site. What nobody can read is passed over.
+export const eachKey = (prefix: string, visit: (key: string) => void): void => {
+  attempt(() => Object.keys({ ...sessionStorage, ...localStorage }).forEach((key) => key.startsWith(prefix) && attempt(() => visit(key))));
 };
 
 export const cookie = (name: string): string | undefined =>
-  attempt(() => document.cookie.match(`(^|; )${name}=([^;]+)`)![2]); // a sandboxed frame has none
+  attempt(() => document.cookie.match(`\\b${name}=([^;]+)`)![1]); // a sandboxed frame has none
 
-const put = (name: string, value: string | number, days: number, host: string): void => {
-  attempt(() => {
-    if (level > 1) document.cookie = `${name}=${value};path=/;max-age=${days * 86400};samesite=lax` +
-      (host && ';domain=' + host) + (location.protocol == 'https:' ? ';secure' : '');
-  });
-};
-
-/// The widest domain on which the browser lets us write; '' means this host only (localhost).
-/// One dot less than its labels is also the index Meta wants in `_fbp`.
-export const widestDomain = (): string => {
-  if (domain == null) {
-    const labels = location.hostname.split('.');
-    let host = labels.pop()!;
-    domain = config.cookieDomain || config.cookie_domain || '';
-    while (labels[0] && !domain) {
-      host = labels.pop() + '.' + host;
-      put('_rm_t', 1, 1, host);
-      if (cookie('_rm_t')) domain = host;
-      put('_rm_t', 0, 0, host);
-    }
-  }
-  return domain;
-};
-
-/// Zero days removes it.
-export const writeCookie = (name: string, value: string | number, days: number): void => put(name, value, days, widestDomain());
-
-/// The tab's own storage, or the site's. Either may throw on mere access.
-const area = (tab?: unknown): Storage => tab ? sessionStorage : localStorage;
-
-/// A word as it stands is from before this script: who said no stays out.
-export const load = (key: string, tab?: unknown): any => {
-  const text = attempt(() => area(tab)[key]);
-  return attempt(() => JSON.parse(text!)) || text || memory[key];
-};
-
-/// Nothing removes the key. On the site's own disk there is no person.
-export const store = (key: string, value?: unknown, tab?: unknown): void => {
-  memory[key] = attempt(() => level && (value ? area(tab)[key] = JSON.stringify(value, tab ? undefined : impersonal) : delete area(tab)[key])) ? 0 : value;
-};
-
-/// All that stands under keys with this beginning, in the tab and on the site. What nobody can read is passed over.
-export const eachKey = (prefix: string, visit: (key: string, tab: boolean) => void): void => {
-  [true, false].forEach((tab) => attempt(() => Object.keys(area(tab))
-    .forEach((key) => key.startsWith(prefix) && attempt(() => visit(key, tab)))));
+/// Keeps an id in a cookie, on the widest domain that the browser accepts, and says what it is; zero days remove it.
+/// `make` is told the index that Meta wants in its ids: how many dots the domain has. Storage is the visitor's second
+/// memory, and Meta's ids' only where cookies do not work. What is removed is found on no domain, so all are gone through,
+/// and the storage is emptied too.
+export const keep = <T>(name: string, days: number, make: (dots: number) => T): T => {
+  const labels = location.hostname.split('.');
+  let value: T;
+  if (!labels.some((_, n) => {
+    const domain = config.cookieDomain || labels.slice(-2 - n).join('.');
+    value = make(domain.split('.').length - 1);
+    attempt(() => {
+      if (level! > 1) document.cookie = `${name}=${value};path=/;max-age=${days * 86400};samesite=lax;domain=${domain}${location.protocol == 'https:' ? ';secure' : ''}`;
+    });
+    return cookie(name) == value as any;
+  }) || days > META_DAYS) store(name, value!);
+  return value!;
 };

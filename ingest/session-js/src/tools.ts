@@ -4,7 +4,7 @@
 export const attempt = <T>(work: () => T): T | undefined => {
   try {
     return work();
-  } catch (e) {}
+  } catch {}
 };
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));

@@ -1,8 +1,7 @@
 // Brings events to the server: in order, one request at a time, again under the same ids until it has acknowledged.
 
-import { attribution } from './attribution';
 import { emit } from './listeners';
-import { finish, isOpen, items, save, type Item, type Said } from './queue';
+import { finish, isOpen, items, prefix, save, type Item, type Said } from './queue';
 import { config } from './settings';
 import { load } from './storage';
 import { attempt, bytes, sleep } from './tools';
@@ -17,48 +16,41 @@ const RETRY_AFTER_MS_MAX = 300000;
 const PROPAGATION_MS = 100;
 const SILENCE_MAX = 3; // that often no answer at all: somebody blocks us
 
-let busy: boolean, planned: unknown, gone: boolean, blocked: boolean, fails = 0, silence = 0;
+let busy: boolean, planned: unknown, gone: boolean, fails = 0, silence = 0;
 
-/// Nothing is sent before the queue is open.
-export const openTransport = (): void => {
-  ['pagehide', 'pageshow', 'online', 'visibilitychange'].forEach((type) => addEventListener(type, turn, true));
-  // A policy that forbids our host, and does not only report: a beacon would say yes and carry nothing.
-  addEventListener('securitypolicyviolation', ({ blockedURI, effectiveDirective, disposition }) => {
-    if (disposition == 'report' || !blockedURI || !config.api.startsWith(blockedURI)) return;
-    blocked = true;
-    mark(items, false);
-    complain('csp', effectiveDirective);
-  }, true);
+/// A policy that forbids our host, or only reports it: then we go on. What a forbidden beacon carries stays in the queue
+/// like what any other does.
+export const watchPolicy = (): void => {
+  addEventListener('securitypolicyviolation', ({ blockedURI }) => {
+    if (blockedURI && config.api.startsWith(blockedURI)) emit('error', { code: 'csp', message: blockedURI });
+  });
 };
 
 /// The page goes, or comes back, or the network does.
-const turn = ({ type }: Event): void => {
-  if (/page/.test(type)) gone = type == 'pagehide';
-  if (!isOpen) return;
-  gone || document.hidden ? leave() : wake();
+export const turn = (type: string): void => {
+  gone = type == 'pagehide' || gone && type != 'pageshow';
+  away() ? leave() : wake();
 };
 
-const complain = (code: string, message: string): void => emit('error', { code, message });
+const away = (): boolean => gone || document.hidden;
 
+/// Leaving the page does not send them again: they are in a request, or a beacon, that outlives it.
 const mark = (list: Item[], beacon: boolean): unknown => list.map((item) => item.beacon = beacon);
 
-/// Events of one turn travel together, in a turn of their own: the page's is not made longer. A page that goes away
-/// has no other turn.
+/// Nothing is sent before the page's turn is over, so its events travel together; a page that nobody sees may have no
+/// other turn. A caller waits five seconds at most: then the event is safe here. One timer for all events of a turn, for
+/// a page may make hundreds.
 export const plan = (): void => {
-  if (gone && isOpen) leave();
-  else planned = planned || (document.hidden ? Promise.resolve().then(begin) : setTimeout(begin));
+  gone ? leave() : pump();
+  planned = planned || setTimeout(() => {
+    planned = 0;
+    setTimeout(settle, ANSWER_MS_MAX, items.slice());
+  });
 };
 
-const begin = (): void => {
-  planned = 0;
-  setTimeout(settle, ANSWER_MS_MAX, items.slice());
-  if (isOpen) pump();
-};
-
-/// Their callers have waited long enough: the events are safe here.
 const settle = (list: Item[]): void => {
-  if (isOpen) save(true);
-  list.forEach((item) => finish(item, 'queued'));
+  save(isOpen);
+  list.forEach((item) => item.answer && finish(item, gone && item.beacon ? 'beacon' : 'queued'));
 };
 
 /// Tries again now what seemed hopeless; a pause the server asked for stays.
@@ -68,65 +60,57 @@ export const wake = (): void => {
 };
 
 /// What left by beacon waits for its acknowledgement until somebody looks at the page again.
-const ready = (): Item[] => items.filter((item) => !(item.beacon && document.hidden));
+const ready = (): Item[] => items.filter((item) => isOpen && !(item.beacon && away()));
 
 /// Tabs share the queue, so only one of them sends at a time, where the browser can see to that. A suspended tab may
-/// hold the lock for ever; a frame without an origin may not ask for it.
+/// hold the lock for long; a frame without an origin may not ask for it.
 const pump = async (): Promise<void> => {
-  let begun: Promise<number> | undefined;
-  const now = () => begun = begun || send();
-  if (gone) return leave();
-  if (busy || blocked || silence >= SILENCE_MAX || !ready()[0]) return;
+  if (gone || busy || silence >= SILENCE_MAX || !ready()[0]) return;
   busy = true;
-  await sleep(await Promise.race([
-    sleep(2 * TIMEOUT_MS).then(now),
-    (async () => navigator.locks.request('_rm_q_' + config.fid, now))().catch(now),
-  ]).catch(pause));
+  await sleep(await (async () => navigator.locks.request(prefix(), { signal: within(2 * TIMEOUT_MS) }, send))().catch(send).catch(pause));
   busy = false;
   pump();
 };
 
+/// Gives up when it has lasted that long. An older browser has its own limit for requests, and none for locks.
+const within = (ms: number): AbortSignal | undefined => attempt(() => AbortSignal.timeout(ms));
+
 /// What another tab has just written takes a moment to reach the storage of this one.
-const send = async (): Promise<number> => {
-  let going: Promise<number> | 0 = 0;
-  if (items.some((item) => item.shared)) await sleep(PROPAGATION_MS);
+const send = async (): Promise<any> => {
+  if (items[0] && items[0].shared) await sleep(PROPAGATION_MS);
   save();
-  if (!gone) cut(ready(), (body, list) => going = post(body, list));
-  return going;
+  return gone || cut(ready(), post);
 };
 
-/// Hands `take` as many events from the front as make one request; in halves until it accepts. Says how many went.
-const cut = (list: Item[], take: (body: string, list: Item[]) => unknown): number => {
-  let n = 0;
-  while (n < BATCH_EVENTS_MAX && list[n] && list[n].p.url == list[0].p.url && list[n].who == list[0].who) n++;
-  for (; n; n >>= 1) {
+/// Hands `take` as many events from the front as make one request; in halves until it accepts. Returns its answer.
+const cut = (list: Item[], take: (body: string, list: Item[]) => unknown): unknown => {
+  let taken;
+  for (let n = BATCH_EVENTS_MAX; n && list[0] && !taken; n >>= 1) {
     const part = list.slice(0, n), body = render(part);
-    if ((n < 2 || bytes(body) <= BATCH_BYTES_MAX) && take(body, part)) break;
+    if (part.every((item) => item.p.url == part[0].p.url && item.who == part[0].who) && (n < 2 || bytes(body) <= BATCH_BYTES_MAX)) taken = take(body, part);
   }
-  return n;
+  return taken;
 };
 
 /// Says how long to wait before the next request.
 const post = async (body: string, list: Item[]): Promise<number> => {
-  let results: Said[] = [], after: unknown;
+  let results: Said[] = [], refused: Said | undefined, after: unknown;
   // Other scripts share the browser's keepalive budget; when it was refused, the next attempt goes without.
   const keepalive = !(fails & 1);
   mark(list, keepalive);
   try {
     // A plain string is text/plain: no preflight.
-    const late = sleep(TIMEOUT_MS) as Promise<any>;
-    const response: Response = await Promise.race([fetch(config.api, { method: 'POST', body, keepalive, credentials: config.credentials }), late]);
-    const text: string = await Promise.race([response.text(), late]), { status } = response;
+    const response = await fetch(config.api, { signal: within(TIMEOUT_MS), method: 'POST', keepalive, credentials: config.credentials, body });
+    const text = await response.text(), { status } = response;
     silence = 0;
     after = response.headers.get('retry-after');
     if (status < 300) results = JSON.parse(text).results || [];
-    else if (status < 500 && !/408|425|429/.test('' + status))
-      results = list.map(() => ({ status: 'invalid', error: { code: 'http_' + status, message: text } }));
-  } catch (e) {
+    else if (/^4(?!08|25|29)/.test(status as any)) refused = { status: 'invalid', error: { code: 'http_' + status, message: text } };
+  } catch {
     silence++; // or an answer cut on its way: ask again
   }
   list.forEach((item, i) => {
-    const said = results[i] || {}; // nothing where there was no answer
+    const said: Said = { ...refused, ...results[i] }; // nothing where there was no answer
     item.beacon = false;
     item.final = ({ ok: 'ok', invalid: 'rejected' } as const)[said.status as 'ok'];
     if (item.final) finish(item, item.final, said);
@@ -137,32 +121,30 @@ const post = async (body: string, list: Item[]): Promise<number> => {
 };
 
 const pause = (after?: unknown): number => {
-  const ms = (after as number) > 0 ? Math.min(RETRY_AFTER_MS_MAX, 1000 * (after as number)) : Math.random() * Math.min(BACKOFF_MS_MAX, 1000 * 2 ** fails);
+  const ms = Math.min(RETRY_AFTER_MS_MAX, 1000 * (after as number)) || Math.min(BACKOFF_MS_MAX, 1000 * 2 ** fails) * Math.random();
   fails++;
-  complain('retry', ms + ' ms');
+  emit('error', { code: 'retry', message: '' + ms });
   return ms;
 };
 
 /// The page may not come back. Beacons are not acknowledged, so what they carry stays in the queue as well.
 const leave = (): void => {
-  let list, n;
-  save(true);
-  list = items.filter((item) => !item.beacon);
-  while ((n = cut(list, beacon))) list = list.slice(n);
-  if (gone) items.forEach((item) => finish(item, item.beacon ? 'beacon' : 'queued'));
+  save(isOpen);
+  while (cut(ready(), beacon));
+  if (gone) settle(items);
 };
 
-const beacon = (body: string, list: Item[]): unknown => attempt(() => !blocked && navigator.sendBeacon(config.api, body)) && mark(list, true);
+const beacon = (body: string, list: Item[]): unknown => attempt(() => navigator.sendBeacon(config.api, body)) && mark(list, true);
 
 /// A purchase need not wait for the identify just before it: every batch of this page says who is there.
 const render = (list: Item[]): string => JSON.stringify({
-  v: 1,
-  fid: config.fid,
   sent_at: Date.now(),
-  page: list[0].p,
-  ids: ids(),
-  consent: load('_rm_consent'),
-  person: list[0].who || {},
-  attribution: attribution(),
+  fid: config.fid,
   events: list.map((item) => item.e),
+  page: list[0].p,
+  v: 1,
+  person: list[0].who,
+  attribution: load('_rm_attr'),
+  consent: load('_rm_consent'),
+  ids: ids(),
 });

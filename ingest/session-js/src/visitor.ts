@@ -2,55 +2,46 @@
 
 import { uuid } from './ids';
 import type { Ids } from './public';
-import { cookie, load, store, widestDomain, writeCookie } from './storage';
 import { attempt } from './tools';
+import { META_DAYS, cookie, keep, load } from './storage';
 
 const VISITOR_DAYS = 390; // browsers cap cookies at 400
-const META_DAYS = 90;
-const VISITOR = /^[\w-]{8,64}$/;
-const META = /^fb(\.[^.]+){3,4}$/; // index, time, what it is about, and since lately an appendix of Meta's
+/// A visitor's id, or one of Meta's: index, time, what it is about, and since lately an appendix of Meta's.
+const SHAPE = /^([\w-]{36}|fb(\.[^.]+){3,4})$/;
 
 export let visitor: string | null = null;
 
 /// Finds or makes all three, before the first event is built.
 export const meetVisitor = (): void => {
-  visitor = meet('_rm_vid', VISITOR, VISITOR_DAYS, uuid);
-  meet('_fbp', META, META_DAYS, () => metaId(Math.random() * 2 ** 31 | 0));
+  visitor = meet('_rm_vid', VISITOR_DAYS, uuid);
+  meet('_fbp', META_DAYS, metaId(Math.random() * 1e9 | 0));
   meetClick();
 };
 
 /// A cookie that is there stays as it is: writing it again by script would shorten the life our server gave it.
-const meet = (name: string, shape: RegExp, days: number, make: () => string): string => {
-  const value = known(name, shape) || make();
-  if (cookie(name) != value) keep(name, value, days);
-  return value;
+const meet = (name: string, days: number, make: (index: number) => string): string => {
+  const there = known(name);
+  return there && cookie(name) == there ? there : keep(name, days, (index) => there || make(index));
 };
 
 /// The page's address may bring a click at any time, its referrer brought one before.
 export const meetClick = (): void => {
   const click = clickId(location.href + ' ' + document.referrer);
-  if (click && !('' + known('_fbc')).includes('.' + click)) keep('_fbc', metaId(click), META_DAYS);
+  if (click && !('' + known('_fbc')).includes('.' + click)) keep('_fbc', META_DAYS, metaId(click));
 };
 
-const metaId = (last: string | number): string => `fb.${widestDomain().split('.').length - 1}.${Date.now()}.${last}`;
+const metaId = (last: string | number) => (index: number): string => `fb.${index}.${Date.now()}.${last}`;
 
-/// Storage is the visitor's second memory, and Meta's ids' only where cookies do not work.
-const keep = (name: string, value: string, days: number): void => {
-  writeCookie(name, value, days);
-  if (days > META_DAYS || cookie(name) != value) store(name, value);
-};
-
-/// The click id exactly as Meta wrote it, decoded once. One with a dot cannot live in the cookie's format.
-export const clickId = (text: string): string | undefined => attempt(() =>
-  /^[^.;,\s]{1,500}$/.exec(decodeURIComponent(/[?&]fbclid=([^&#\s]*)/.exec(text)![1]))![0]); // none, or broken
+/// The click id exactly as Meta wrote it. What is none of Meta's letters cannot live in the cookie's format.
+export const clickId = (text: string): string | undefined => attempt(() => /[?&]fbclid=([\w-]{1,500})([&#\s]|$)/.exec(text)![1]);
 
 /// Meta's script may have written the cookie after us.
-const known = (name: string, shape = META): string | null => [cookie(name), load(name)].find((value) => value && shape.test(value)) || null;
+const known = (name: string): string | null => [cookie(name), load(name)].find((value) => SHAPE.test(value)) || null;
 
-export const ids = (): Ids => ({ visitor_id: visitor, fbp: known('_fbp'), fbc: known('_fbc') });
+export const ids = (): Ids => ({ visitor_id: visitor, fbc: known('_fbc'), fbp: known('_fbp') });
 
+/// Zero days remove it.
 export const forget = (name: string): void => {
   visitor = null;
-  writeCookie(name, 0, 0);
-  store(name);
+  keep(name, 0, () => 0);
 };

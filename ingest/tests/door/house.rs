@@ -64,7 +64,7 @@ fn directory(keys: &Key) -> Directory {
     let (workspace, funnel) = (WorkspaceId::parse("ws_1").expect("an id"), FunnelId::parse("fn_1").expect("an id"));
     let pixel = PixelId::parse("1234567890").expect("an id");
     let sealed = |text: &str| keys.seal("test", text.as_bytes(), [3; NONCE_BYTES]);
-    let site = serde_json::json!({"allowed_origins": ["https://*.shop.example", "https://shop.example"], "cookie_domain": "shop.example",
+    let site = serde_json::json!({"allowed_origins": ["https://*.shop.example", "https://shop.example"], "cookie_domain": "shop.example", "advanced_matching": true,
         "consent": "pending", "dnt": true});
     let mut directory = Directory::default();
     for change in [
