@@ -50,7 +50,7 @@ export interface Ids {
   fbc: string | null;
 }
 
-/** What `before_send` sees. `props` may be changed; the ids are fixed. */
+/** What `before_send` sees. `props` may be changed, but for an `order_id`, which is part of the id; the ids are fixed. */
 export interface OutgoingEvent {
   readonly event_id: string;
   readonly type: 'track' | 'identify';
@@ -73,11 +73,11 @@ export interface RapidMetrics {
   ready(callback?: (rm: RapidMetrics) => void): Promise<RapidMetrics>;
   /** Returns a function that stops listening. */
   on(name: 'ready', callback: (rm: RapidMetrics) => void): () => void;
-  on(name: 'queued' | 'delivered' | 'rejected', callback: (result: Result) => void): () => void;
+  on(name: 'delivered' | 'queued' | 'beacon' | 'rejected' | 'invalid' | 'dropped', callback: (result: Result) => void): () => void;
   on(name: 'error', callback: (error: { code: string; message: string }) => void): () => void;
   on(name: 'consent', callback: (state: 'granted' | 'denied') => void): () => void;
-  /** Sees each event before it leaves; null drops it. */
-  on(name: 'before_send', callback: (event: OutgoingEvent) => OutgoingEvent | null | void): () => void;
+  /** Sees each event before it leaves; null or false drops it. */
+  on(name: 'before_send', callback: (event: OutgoingEvent) => OutgoingEvent | null | false | void): () => void;
   ids(): Ids;
   /** Readable console lines for this tab, as with `?rm_debug=1`. */
   debug(on?: boolean): void;
