@@ -12,7 +12,7 @@ const viewed = () => s.world.batches.flatMap((b) => b.body.events.filter((e) => 
 const show = (state) => s.page.evaluate((to) => {
   Object.defineProperty(document, 'visibilityState', { value: to, configurable: true });
   Object.defineProperty(document, 'hidden', { value: to === 'hidden', configurable: true });
-  document.dispatchEvent(new Event('visibilitychange'));
+  document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
 }, state);
 
 for (const [what, then, expected] of [
@@ -147,13 +147,20 @@ for (const pageview of ['auto', 'off']) {
     await s.goto('', '', { path: '/first' });
     await s.loaded();
     await s.track('Lead');
-    await s.page.evaluate(() => addEventListener('pagehide', () => RapidMetrics.track('Contact'))); // it leaves by beacon, and is not acknowledged here
+    // It leaves by beacon, and is not acknowledged here. On its way it would keep the page out of the cache.
+    await s.page.evaluate(() => {
+      RapidMetrics.track('Contact');
+      Object.defineProperty(document, 'hidden', { value: true, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange', { bubbles: true }));
+    });
+    await s.page.waitForFunction(() => performance.getEntriesByType('resource').some((e) => e.initiatorType === 'beacon'));
     let before;
     await meanwhile(async () => {
-      await s.named('Contact');
+      await s.delivered(); // the second page has found it on the disk
       await s.page.evaluate(() => RapidMetrics.consent('revoke'));
       before = s.world.batches.length;
     });
+    await show('visible');
     assert.equal((await s.track('Search')).status, 'consent');
     await new Promise((go) => setTimeout(go, 500)); // time enough to send what was left
     assert.equal(s.world.batches.length, before);
