@@ -13,7 +13,7 @@ import { script } from './build.mjs';
 /// the tests of it that are run (all of them with ALL=1).
 const MUTANTS = [
   ['the pixel is not told the event id', 'pixel.ts', '{ eventID: event_id })', '{})', 'pixel', 'under the very id'],
-  ['nothing is kept on disk', 'storage.ts', 'level && !/@/', '0 && !/@/', 'delivery', 'unsent and closed|fails while the page goes'],
+  ['nothing is kept on disk', 'storage.ts', 'level && impersonal', '0 && impersonal', 'delivery', 'unsent and closed|fails while the page goes'],
   ['Retry-After is ignored', 'transport.ts', '1000 * (after as number)', '0', 'delivery', 'several failures|not before the server wants'],
   ['pending consent sends', 'start.ts', `config.consent != 'pending'`, 'true', 'consent', 'pending'],
   ['two requests are in flight', 'transport.ts', 'busy = true;', '', 'delivery', 'one request is under way'],
