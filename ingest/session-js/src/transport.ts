@@ -34,12 +34,12 @@ export const turn = (type: string): void => {
 
 const away = (): boolean => gone || document.hidden;
 
-/// Leaving the page does not send them again: they are in a request, or a beacon, that outlives it.
+/// What is so marked is in a request or a beacon that outlives the page: leaving it sends none of that again.
 const mark = (list: Item[], beacon: boolean): unknown => list.map((item) => item.beacon = beacon);
 
-/// Nothing is sent before the page's turn is over, so its events travel together; a page that nobody sees may have no
-/// other turn. A caller waits five seconds at most: then the event is safe here. One timer for all events of a turn, for
-/// a page may make hundreds.
+/// Nothing is sent before the page's turn is over, so its events travel together; only a page that goes away has no other
+/// turn. A caller waits five seconds at most: then the event is safe here. One timer for all events of a turn, for a page
+/// may make hundreds.
 export const plan = (): void => {
   gone ? leave() : pump();
   planned = planned || setTimeout(() => {
